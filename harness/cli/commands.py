@@ -1,0 +1,131 @@
+"""What the commands print.
+
+Owns the way from a use case to stdout and to the report files. Invariant: with --format json stdout is one
+JSON document and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from harness import layout
+from harness.ablation import Ablation, Request
+from harness.cli.bars import Bars
+from harness.evaluate import catalog
+from harness.report import graph, terminal, views
+from harness.store import write_atomic
+from harness.study import load_study
+from harness.train import budget
+
+
+def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> None:
+    """Run or only plan a study, print its result, write its report."""
+    with Bars() as bars:
+        ablation = Ablation(request, bars, dry=dry_run)
+        if not dry_run:
+            result = ablation.run()
+            ran = len(ablation.runner.ran)
+    if dry_run:
+        _plan(ablation)
+        return
+    folder = reports / result.study
+    documents = {"md": views.as_markdown(result), "csv": views.as_csv(result), "json": views.as_json(result)}
+    for ending, text in documents.items():
+        write_atomic(folder / f"report.{ending}", text)
+    if format == "table":
+        for part in terminal.result_tables(result):
+            console().print(part)
+    else:
+        sys.stdout.write(documents[{"json": "json", "csv": "csv", "markdown": "md"}[format]])
+    sys.stdout.flush()
+    total = len(ablation.stages)
+    bars.note(f"{ran} of {total} stages ran, {total - ran} were cached.")
+    bars.note(f"Records: {ablation.store.ledger.root}   Report: {folder / 'report.md'}")
+
+
+def _plan(ablation: Ablation) -> None:
+    """Print the stage graph and the budgets of a dry run."""
+    states = ablation.states()
+    rows = [(stage.name, state.value, tuple(stage.inputs.values())) for stage, state in states]
+    todo = sum(state != "cached" for _, state, _ in rows)
+    out = console()
+    title = f"{ablation.study.name}: {len(rows)} stages, {len(rows) - todo} cached, {todo} will run"
+    out.print(graph.stage_table(title, graph.fold(rows)))
+    forecast = ablation.forecast()
+    seeds = len(ablation.choice.seeds)
+    mark = {True: "~", False: ""}
+    out.print(
+        graph.cost_table(
+            [
+                {
+                    "arm": f"{arm.arm} x {seeds}",
+                    "chats": f"{mark[arm.estimated]}{arm.chats:,}",
+                    "tokens": f"{mark[arm.estimated]}{arm.tokens:,}",
+                    "steps": f"{mark[arm.estimated]}{arm.steps:,}",
+                    "memory per rank": f"~{graph.gib(arm.footprint.memory_per_rank)}",
+                    "checkpoint": f"~{graph.gib(arm.footprint.checkpoint)}",
+                }
+                for arm in forecast
+            ],
+            title="one training of each arm (~ estimated)",
+        )
+    )
+    recipe, machine = ablation.recipe, ablation.machine
+    model = forecast[0].parameters
+    saved = recipe.epochs * recipe.checkpoints_per_epoch
+    lines = [
+        f"Recipe {recipe.name}: ZeRO-{recipe.zero_stage}, {recipe.precision}, batch {recipe.global_batch} ="
+        f" {machine.ranks} ranks x {machine.micro_batch} chats x {budget.accumulation(recipe, machine)} accumulation.",
+        f"Model: {model:,} parameters; {saved} checkpoints a training, {len(forecast) * seeds} trainings:"
+        f" {graph.gib(saved * len(forecast) * seeds * forecast[0].footprint.checkpoint)} in all."
+        if model
+        else "Model: size not known before the base model is there.",
+        f"Items: {', '.join(ablation.choice.tasks)}; {ablation.choice.limit or 'all'} per task, for"
+        f" {len(forecast) * seeds + 1} checkpoints.",
+    ]
+    for line in lines:
+        out.print(line, soft_wrap=False)
+
+
+def studies() -> None:
+    """List the shipped studies."""
+    table = Table(title="studies", title_justify="left", pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    for name in ("what it compares", "variants", "seeds"):
+        table.add_column(name)
+    for name in layout.names("training", "studies"):
+        study, _ = load_study(name)
+        table.add_row(name, study.title, ", ".join(study.variants), str(len(study.seeds)))
+    console().print(table)
+    console().print(f"Files: {layout.shipped('training') / 'studies'}", soft_wrap=True)
+
+
+def tasks() -> None:
+    """List the tasks."""
+    table = Table(title="tasks", title_justify="left", pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    for name in ("metric", "chance", "shots", "subtasks", "kind", "items from"):
+        table.add_column(name)
+    for info in catalog.tasks().values():
+        table.add_row(
+            info.name,
+            info.primary,
+            f"{info.chance:.2f}",
+            str(info.shots),
+            str(info.subtasks),
+            info.kind.replace("_", " "),
+            info.source,
+        )
+    console().print(table)
+
+
+def console() -> Console:
+    """Return the console for results: 80 columns wherever the width is unknown."""
+    if sys.stdout.isatty():
+        return Console()
+    return Console(width=int(os.environ.get("COLUMNS", "80")))

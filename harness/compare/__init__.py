@@ -1,0 +1,21 @@
+"""Comparison of two arms: pair their items, then say how far apart they are and how sure that is.
+
+Owns the public names of the comparison. Pure functions over arrays: reads no files, draws no plots, knows
+no task. Invariant: nothing here sees anything above L0.
+"""
+
+from harness.compare.gap import Claim, Estimate, Gap, gap, interval
+from harness.compare.pairing import Arm, Incomparable, Paired, Reason, pair
+
+__all__ = [
+    "Arm",
+    "Claim",
+    "Estimate",
+    "Gap",
+    "Incomparable",
+    "Paired",
+    "Reason",
+    "gap",
+    "interval",
+    "pair",
+]

@@ -1,0 +1,61 @@
+"""Rows of the public benchmarks, from the hub or from a folder given as --data.
+
+Owns the two ways in; the task files in tasks/ say which files and hub names. Does not render prompts.
+Invariant: with a folder given, nothing is fetched; without one, nothing but the hub is read.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+
+
+def rows(*, file: str, hub: str, config: str | None, split: str, data_dir: str | None) -> list[dict[str, Any]]:
+    """Return the rows of one split.
+
+    Args:
+        file: path below `data_dir`, JSON lines, optionally .gz.
+        hub: dataset name on the hub, used when `data_dir` is None.
+        config: configuration of the hub dataset.
+        split: split of the hub dataset.
+
+    Raises:
+        InputError: the file is missing or broken, or the hub cannot be reached.
+    """
+    return _local(data_dir, file) if data_dir is not None else _hub(hub, config, split)
+
+
+@functools.lru_cache(maxsize=64)
+def _local(data_dir: str, file: str) -> list[dict[str, Any]]:
+    path = Path(data_dir) / file
+    if not path.is_file():
+        raise InputError(f"--data {data_dir} has no {file}. Its layout is described in README.md, section 'Data'.")
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+    except (json.JSONDecodeError, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        raise InputError(f"{path} is not a whole JSON lines file: {error}. Fetch it again.") from None
+
+
+@functools.lru_cache(maxsize=128)
+def _hub(hub: str, config: str | None, split: str) -> list[dict[str, Any]]:
+    import datasets
+
+    try:
+        return [dict(row) for row in datasets.load_dataset(hub, config, split=split)]
+    except Exception as error:
+        raise InputError(
+            f"The dataset '{hub}' could not be fetched from the hub ({type(error).__name__}: {_first_line(error)})."
+            " Without the hub, give a folder with the benchmark files: --data DIR (layout in README.md, section 'Data')."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else ""

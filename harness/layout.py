@@ -1,0 +1,57 @@
+"""Where the shipped folders are: `tasks/` and `training/`, from the wheel or from the checkout.
+
+Owns the one lookup that both installs share. Does not parse what it finds. Invariant: every path it
+returns exists.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.errors import InputError, nearest
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def shipped(folder: str) -> Path:
+    """Return the shipped folder `tasks` or `training`.
+
+    The wheel carries them as `harness/_shipped/<folder>`; a checkout has them beside the package.
+
+    Raises:
+        InputError: when neither is there, which means a broken installation.
+    """
+    for candidate in (_PACKAGE / "_shipped" / folder, _PACKAGE.parent / folder):
+        if candidate.is_dir():
+            return candidate
+    raise InputError(f"The folder '{folder}/' that ships with harness is missing beside {_PACKAGE}. Reinstall harness.")
+
+
+def names(folder: str, kind: str) -> dict[str, Path]:
+    """Return {name: path} of the TOML files in `folder/kind`, for example the shipped studies."""
+    return {path.stem: path for path in sorted((shipped(folder) / kind).glob("*.toml"))}
+
+
+def find(kind: str, name: str, *, beside: Path | None = None) -> Path:
+    """Resolve a study or recipe by path (ending in .toml) or by shipped name.
+
+    Args:
+        kind: the subfolder of training/, "studies" or "recipes".
+        name: a shipped name, or a path to a TOML file.
+        beside: a file whose folder is searched first for a relative path.
+
+    Raises:
+        InputError: when nothing has that name; suggests the nearest.
+    """
+    if name.endswith(".toml") or "/" in name:
+        for candidate in [*([beside.parent / name] if beside else []), Path(name)]:
+            if candidate.is_file():
+                return candidate.resolve()
+        raise InputError(f"No {kind} file at '{name}'. Give the path of a TOML file or a shipped name.")
+    known = names("training", kind)
+    if beside is not None and (beside.parent / f"{name}.toml").is_file() and name not in known:
+        return (beside.parent / f"{name}.toml").resolve()
+    if name not in known:
+        singular = {"studies": "study", "recipes": "recipe"}[kind]
+        raise InputError(f"There is no {singular} named '{name}'.{nearest(name, known)}")
+    return known[name]

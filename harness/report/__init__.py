@@ -1,0 +1,1 @@
+"""Views: the joined result of a study, and its table, Markdown, CSV and JSON."""

@@ -1,0 +1,182 @@
+"""The join: from the records of a study to one result that every view is drawn from.
+
+Owns which numbers a report has. Does no statistics (see `harness.compare`) and no layout (see `views`).
+Invariant: it reads records only, so a report is the same whether its stages ran now or long ago.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness import compare
+from harness.store import Record
+from harness.study.choice import BASE_ARM, Choice, runs, score_name
+from harness.study.model import Study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmRow:
+    """What one arm was given.
+
+    Attributes:
+        name: the variant, or "base".
+        treatment: what was done to its chats, in words.
+        chats: training chats.
+        supervised_tokens: tokens that bore loss, over all epochs of one run.
+        steps: optimizer steps of one run.
+        seeds: training seeds; empty for the base.
+        dropped: chats dropped by the treatment, by reason.
+        weights: digest of the final weights per seed.
+    """
+
+    name: str
+    treatment: str
+    chats: int
+    supervised_tokens: int
+    steps: int
+    seeds: tuple[int, ...]
+    dropped: Mapping[str, int]
+    weights: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskRow:
+    """What one task said: scores by arm, and the gap of the pair or why there is none."""
+
+    task: str
+    title: str
+    metric: str
+    chance: float
+    items: int
+    scores: Mapping[str, compare.Estimate]
+    gap: compare.Gap | compare.Incomparable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """All that a report shows."""
+
+    study: str
+    title: str
+    reference: str
+    treated: str
+    seeds: tuple[int, ...]
+    profile: str
+    filter: str
+    funnel: Mapping[str, Any]
+    training: Mapping[str, Any]
+    arms: tuple[ArmRow, ...]
+    tasks: tuple[TaskRow, ...]
+
+    @property
+    def claim(self) -> str:
+        """What a gap of this result is about, in words that do not say more than the seeds allow."""
+        if len(self.seeds) == 1:
+            return (
+                "difference between these checkpoints (one training seed: it says nothing yet about the data)"
+            )
+        return f"difference between the variants over {len(self.seeds)} training seeds"
+
+
+def assemble(
+    *, study: Study, choice: Choice, infos: Mapping[str, Any], records: Mapping[str, Record]
+) -> Result:
+    """Join the records of a finished study."""
+    return Result(
+        study=study.name,
+        title=study.title,
+        reference=choice.reference,
+        treated=choice.treated,
+        seeds=choice.seeds,
+        profile=study.profile,
+        filter=study.filter,
+        funnel={
+            "read": records["chats"].facts["rows"],
+            "selected": records["chats"].facts["selected"],
+            "cleaned": records["clean"].facts["cleaned"],
+            "mixed": records["clean"].facts["chats"],
+            "dropped_by_cleaning": records["clean"].facts["dropped"],
+            "labels": records["label"].facts["turns"],
+        },
+        training=_training(choice, records),
+        arms=tuple(_arm(arm, study, choice, records) for arm in choice.arms),
+        tasks=tuple(_task(task, choice, infos[task], records) for task in choice.tasks),
+    )
+
+
+def _training(choice: Choice, records: Mapping[str, Record]) -> dict[str, Any]:
+    trained = [records[model].facts for arm, _, model in runs(choice) if arm != BASE_ARM]
+    return {
+        "attention": sorted({facts["attention"] for facts in trained}),
+        "accelerator": sorted({facts["accelerator"] for facts in trained}),
+        "parameters": sorted({facts["parameters"] for facts in trained}),
+        "cut_chats": sum(facts["cut_chats"] for facts in trained),
+    }
+
+
+def _arm(arm: str, study: Study, choice: Choice, records: Mapping[str, Record]) -> ArmRow:
+    if arm == BASE_ARM:
+        weights = {"": str(records["base"].facts["weights"])}
+        return ArmRow(
+            name=arm,
+            treatment="not fine-tuned",
+            chats=0,
+            supervised_tokens=0,
+            steps=0,
+            seeds=(),
+            dropped={},
+            weights=weights,
+        )
+    variant = study.variants[arm]
+    words = variant.treatment.value.replace("_", " ")
+    if variant.size_of:
+        words = f"random removal, as many chats as '{variant.size_of}'"
+    facts = [records[f"train/{arm}/{seed}"].facts for seed in choice.seeds]
+    return ArmRow(
+        name=arm,
+        treatment=words,
+        chats=int(records[f"variant/{arm}"].facts["chats"]),
+        supervised_tokens=int(facts[0]["supervised_tokens"]),
+        steps=int(facts[0]["steps"]),
+        seeds=choice.seeds,
+        dropped=records[f"variant/{arm}"].facts["dropped"],
+        weights={str(seed): str(own["weights"]) for seed, own in zip(choice.seeds, facts, strict=True)},
+    )
+
+
+def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -> TaskRow:
+    arms, clusters = {}, {}
+    for arm in choice.arms:
+        own: list[int | None] = [None] if arm == BASE_ARM else list(choice.seeds)
+        facts = [records[score_name(arm, seed, task)].facts for seed in own]
+        arms[arm] = compare.Arm(
+            name=arm,
+            items=facts[0]["item"],
+            prompts=facts[0]["prompt"],
+            scores=np.array([one["scores"][info.primary] for one in facts], dtype=float),
+        )
+        clusters = dict(zip(facts[0]["item"], facts[0]["cluster"], strict=True))
+    paired = compare.pair(arms[choice.reference], arms[choice.treated])
+    outcome: compare.Gap | compare.Incomparable
+    if isinstance(paired, compare.Incomparable):
+        outcome = paired
+    else:
+        outcome = compare.gap(
+            paired.reference, paired.treated, np.array([clusters[item] for item in paired.items])
+        )
+    return TaskRow(
+        task=task,
+        title=info.title,
+        metric=info.primary,
+        chance=info.chance,
+        items=len(clusters),
+        scores={
+            name: compare.interval(arm.scores, np.array([clusters[item] for item in arm.items]))
+            for name, arm in arms.items()
+        },
+        gap=outcome,
+    )

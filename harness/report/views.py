@@ -1,0 +1,240 @@
+"""The result as Markdown, CSV and JSON, and the sentences that all views share.
+
+Owns wording and number formats. Computes nothing. Invariant: no view says more than the JSON does, and
+none contains a time, a path or a rate, so equal studies give equal bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+from harness.compare import Claim, Estimate, Gap, Incomparable
+from harness.report.result import ArmRow, Result, TaskRow
+
+
+def gap_heading(result: Result) -> str:
+    """Say which difference the gap is and what it is relative to."""
+    return f"gap = {result.treated} - {result.reference}, relative = gap / {result.reference}"
+
+
+def percent(value: float) -> str:
+    """Return a score of 0 to 1 in per cent."""
+    return f"{100 * value:.1f}"
+
+
+def estimate(value: Estimate) -> str:
+    """Return a score with its interval in per cent."""
+    return f"{percent(value.mean)} [{percent(value.low)}, {percent(value.high)}]"
+
+
+def absolute(gap: Gap | Incomparable) -> str:
+    """Return the absolute gap with its interval in points, or why there is none."""
+    if isinstance(gap, Incomparable):
+        return f"incomparable: {gap.reason.value}"
+    return f"{100 * gap.absolute:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+
+
+def relative(gap: Gap | Incomparable) -> str:
+    """Return the relative gap in per cent, or a dash where the denominator is near zero."""
+    if isinstance(gap, Incomparable) or gap.relative is None:
+        return "-"
+    return f"{100 * gap.relative:+.1f} %"
+
+
+def reading(gap: Gap | Incomparable) -> str:
+    """Say in words what the interval allows to say."""
+    if isinstance(gap, Incomparable):
+        return gap.message
+    about = "these checkpoints" if gap.scope is Claim.CHECKPOINTS else "the variants"
+    if not gap.called:
+        return f"no difference of {about} shown"
+    return f"{about} differ: {'higher' if gap.absolute > 0 else 'lower'}"
+
+
+def footnotes(result: Result) -> list[str]:
+    """Return the sentences under every table."""
+    lines = [
+        f"Scores in per cent, gaps in points; intervals 95 %. {gap_heading(result)}.",
+        f"A gap is a {result.claim}.",
+    ]
+    if any(isinstance(row.gap, Gap) and row.gap.relative is None for row in result.tasks):
+        lines.append("A dash: the relative gap's denominator is not distinguishable from zero.")
+    return lines
+
+
+def as_json(result: Result) -> str:
+    """Return the one JSON document of a study."""
+    return json.dumps(_document(result), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _document(result: Result) -> dict[str, Any]:
+    return {
+        "study": result.study,
+        "title": result.title,
+        "reference": result.reference,
+        "treated": result.treated,
+        "seeds": list(result.seeds),
+        "profile": result.profile,
+        "filter": result.filter,
+        "claim": result.claim,
+        "data": dict(result.funnel),
+        "training": dict(result.training),
+        "arms": [_arm(arm) for arm in result.arms],
+        "tasks": [_task(row, result) for row in result.tasks],
+    }
+
+
+def _arm(arm: ArmRow) -> dict[str, Any]:
+    return {
+        "name": arm.name,
+        "treatment": arm.treatment,
+        "chats": arm.chats,
+        "supervised_tokens": arm.supervised_tokens,
+        "steps": arm.steps,
+        "seeds": list(arm.seeds),
+        "dropped": dict(arm.dropped),
+        "weights": dict(arm.weights),
+    }
+
+
+def _task(row: TaskRow, result: Result) -> dict[str, Any]:
+    gap: dict[str, Any]
+    if isinstance(row.gap, Incomparable):
+        gap = {
+            "absolute": None,
+            "relative": None,
+            "low": None,
+            "high": None,
+            "denominator": result.reference,
+            "incomparable": row.gap.message,
+        }
+    else:
+        gap = {
+            "absolute": row.gap.absolute,
+            "low": row.gap.low,
+            "high": row.gap.high,
+            "relative": row.gap.relative,
+            "relative_low": row.gap.relative_low,
+            "relative_high": row.gap.relative_high,
+            "denominator": result.reference,
+            "scope": row.gap.scope.value,
+        }
+    return {
+        "task": row.task,
+        "title": row.title,
+        "metric": row.metric,
+        "chance": row.chance,
+        "items": row.items,
+        "scores": {
+            name: {"mean": value.mean, "low": value.low, "high": value.high} for name, value in row.scores.items()
+        },
+        "gap": gap,
+        "reading": reading(row.gap),
+    }
+
+
+def as_csv(result: Result) -> str:
+    """Return one line per task and arm, with the pair's gap repeated on its task's lines."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(
+        "study task metric items arm chats supervised_tokens steps seeds score low high"
+        " reference treated gap gap_low gap_high relative".split()
+    )
+    arms = {arm.name: arm for arm in result.arms}
+    for row in result.tasks:
+        gap: list[Any] = [None] * 4
+        if isinstance(row.gap, Gap):
+            gap = [row.gap.absolute, row.gap.low, row.gap.high, row.gap.relative]
+        for name, value in row.scores.items():
+            arm = arms[name]
+            writer.writerow(
+                [
+                    *(result.study, row.task, row.metric, row.items, name, arm.chats, arm.supervised_tokens),
+                    *(arm.steps, len(arm.seeds), value.mean, value.low, value.high),
+                    *(result.reference, result.treated, *gap),
+                ]
+            )
+    return sink.getvalue()
+
+
+def as_markdown(result: Result) -> str:
+    """Return the report that is written beside the records."""
+    pair = (result.reference, result.treated)
+    others = [arm.name for arm in result.arms if arm.name not in pair]
+    columns = [*pair, *others]
+    lines = [f"# {result.study}: {result.title}", "", f"{gap_heading(result)}.", ""]
+    lines += _rows(
+        ["task", "items", *columns, "gap", "relative", "reading"],
+        [
+            [
+                f"{row.title} ({row.metric})",
+                str(row.items),
+                *[estimate(row.scores[name]) for name in columns],
+                absolute(row.gap),
+                relative(row.gap),
+                reading(row.gap),
+            ]
+            for row in result.tasks
+        ],
+    )
+    lines += ["", *footnotes(result), "", "## Arms", ""]
+    lines += _rows(
+        ["arm", "treatment", "chats", "supervised tokens", "steps", "seeds"],
+        [
+            [
+                *(arm.name, arm.treatment, f"{arm.chats:,}", f"{arm.supervised_tokens:,}", f"{arm.steps:,}"),
+                " ".join(map(str, arm.seeds)) or "-",
+            ]
+            for arm in result.arms
+        ],
+    )
+    lines += ["", "## Data", "", *_funnel(result)]
+    settings = result.training
+    lines += [
+        "",
+        "## Provenance",
+        "",
+        f"Scoring profile `{result.profile}`, filter `{result.filter}`; attention {', '.join(settings['attention'])} on"
+        f" {', '.join(settings['accelerator'])}; {settings['cut_chats']:,} chats cut at the recipe's length over all"
+        " trainings.",
+        "",
+    ]
+    lines += _rows(
+        ["arm", "seed", "sha256 of the weights"],
+        [
+            [arm.name, seed or "-", f"`{digest[:16]}`"]
+            for arm in result.arms
+            for seed, digest in sorted(arm.weights.items())
+        ],
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _funnel(result: Result) -> list[str]:
+    funnel = result.funnel
+    read = ", ".join(f"{name} {count:,}" for name, count in sorted(funnel["read"].items()))
+    lines = [f"- rows read: {read}"]
+    chosen = ", ".join(f"{name} {count:,}" for name, count in sorted(funnel["selected"].items()))
+    lines.append(f"- selected: {chosen}")
+    dropped = ", ".join(f"{name} {count:,}" for name, count in sorted(funnel["dropped_by_cleaning"].items()))
+    lines.append(
+        f"- after cleaning {funnel['cleaned']:,}, after mixing {funnel['mixed']:,} (dropped: {dropped or 'none'})"
+    )
+    labels = ", ".join(f"{name} {count:,}" for name, count in sorted(funnel["labels"].items()))
+    lines.append(f"- assistant turns by label: {labels}")
+    for arm in result.arms:
+        if arm.dropped:
+            counts = ", ".join(f"{name} {count:,}" for name, count in sorted(arm.dropped.items()))
+            lines.append(f"- {arm.name}: {arm.chats:,} chats (dropped: {counts})")
+    return lines
+
+
+def _rows(header: list[str], rows: list[list[str]]) -> list[str]:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(header), line(["---"] * len(header)), *[line(row) for row in rows]]

@@ -1,0 +1,173 @@
+"""The one impure loop: make every stage's record exist, running only what is missing.
+
+Owns keys, cache hits, work folders and the order of execution. Does not know what a stage does (see
+`stages`). Invariant: a stage runs only when its record is missing or when a stage that must run needs
+its object and the object is gone or damaged.
+"""
+
+from __future__ import annotations
+
+import enum
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.plan import VERSIONS, Stage
+from harness.progress import Progress
+from harness.store import Record, Store, stage_key
+from harness.store.ledger import stage_payload
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What the execution of a stage returns: a finished folder, and facts for the record."""
+
+    folder: Path
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    telemetry: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """All that the execution of one stage may use."""
+
+    stage: Stage
+    inputs: Mapping[str, Path]
+    records: Mapping[str, Record]
+    work: Path
+    store: Store
+    progress: Progress
+
+
+Execute = Callable[[Job], Made]
+
+
+class State(enum.StrEnum):
+    """What a dry run knows of a stage."""
+
+    CACHED = "cached"
+    RUN = "will run"
+    AFTER = "will run after"
+
+
+class Runner:
+    """Runs a graph of stages over a store."""
+
+    def __init__(
+        self, stages: Sequence[Stage], *, store: Store, execute: Mapping[str, Execute], progress: Progress
+    ) -> None:
+        self._stages = {stage.name: stage for stage in stages}
+        self._store, self._execute, self._progress = store, execute, progress
+        self._records: dict[str, Record] = {}
+        self._locks = {name: threading.Lock() for name in self._stages}
+        self.ran: list[str] = []
+
+    def ensure(self, name: str, *, need_object: bool = False) -> Record:
+        """Return the record of a stage, after running whatever of its past is missing.
+
+        Args:
+            need_object: whether the stage's object must be on disk too.
+        """
+        with self._locks[name]:
+            known = self._records.get(name)
+            if known and not (need_object and self._store.objects.get(known.output) is None):
+                return known
+            stage = self._stages[name]
+            inputs = {role: self.ensure(other) for role, other in stage.inputs.items()}
+            record = self._lookup(stage, inputs)
+            if record is None or (need_object and self._store.objects.get(record.output) is None):
+                inputs = {role: self.ensure(other, need_object=True) for role, other in stage.inputs.items()}
+                # An input that had to be made again may have come out differently: ask under its new digest.
+                record = self._lookup(stage, inputs)
+                if record is None or (need_object and self._store.objects.get(record.output) is None):
+                    record = self._run(stage, inputs)
+            self._records[name] = record
+            return record
+
+    def ensure_all(self, names: Sequence[str], *, parallel: int = 1) -> None:
+        """Ensure several stages, up to `parallel` of them at the same time; their inputs come first."""
+        if parallel == 1:
+            for name in names:
+                self.ensure(name)
+            return
+        missing = [name for name in names if self.state(name) is not State.CACHED]
+        for name in missing:
+            for other in self._stages[name].inputs.values():
+                self.ensure(other, need_object=True)
+        with ThreadPoolExecutor(parallel) as pool:
+            futures = [pool.submit(self.ensure, name) for name in missing]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def state(self, name: str) -> State:
+        """Return what is known of a stage without running anything."""
+        record = self.peek(name)
+        if record is not None:
+            return State.CACHED
+        inputs = self._stages[name].inputs.values()
+        return State.RUN if all(self.peek(other) for other in inputs) else State.AFTER
+
+    def peek(self, name: str) -> Record | None:
+        """Return the record of a stage if it and its past are recorded."""
+        if name in self._records:
+            return self._records[name]
+        stage = self._stages[name]
+        inputs = {role: self.peek(other) for role, other in stage.inputs.items()}
+        if any(record is None for record in inputs.values()):
+            return None
+        return self._lookup(stage, {role: record for role, record in inputs.items() if record is not None})
+
+    def payload(self, stage: Stage, inputs: Mapping[str, Record]) -> dict[str, Any]:
+        """Return the structure that is hashed into a stage's key."""
+        return stage_payload(
+            kind=stage.kind.value,
+            version=VERSIONS[stage.kind],
+            settings=stage.settings,
+            inputs={role: record.output for role, record in inputs.items()},
+        )
+
+    def _lookup(self, stage: Stage, inputs: Mapping[str, Record]) -> Record | None:
+        return self._store.ledger.get(stage.kind.value, stage_key(self.payload(stage, inputs)))
+
+    def _run(self, stage: Stage, inputs: Mapping[str, Record]) -> Record:
+        payload = self.payload(stage, inputs)
+        key = stage_key(payload)
+        started = time.monotonic()
+        with self._store.workspace(key) as work:
+            folders = {role: self._store.objects.get(record.output) for role, record in inputs.items()}
+            made = self._execute[stage.kind](
+                Job(
+                    stage=stage,
+                    inputs={role: folder for role, folder in folders.items() if folder is not None},
+                    records=inputs,
+                    work=work,
+                    store=self._store,
+                    progress=self._progress,
+                )
+            )
+            record = Record(
+                key=key,
+                payload=payload,
+                output=self._store.objects.put(made.folder),
+                facts=made.facts,
+                telemetry={**made.telemetry, "seconds": round(time.monotonic() - started, 1)},
+            )
+            self._store.ledger.put(record)
+        self.ran.append(stage.name)
+        return record
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free bytes of the disk that a folder is, or will be, on."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,316 @@
+"""The typed form of study and recipe files.
+
+Owns which keys exist, their units and their defaults. Does not read files (see `parse`) or resolve
+paths. Invariant: what bears identity (everything that may change a result) and what does not
+(`Machine`) are separate types; only the former enters a key.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from harness.nouns import Label
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Strict(BaseModel):
+    """Frozen, no unknown keys, no silent conversion of strings to numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SourceKind(enum.StrEnum):
+    """Where raw chats come from."""
+
+    POCKET = "pocket"
+    FILE = "file"
+    HUB = "hub"
+
+
+class BaseKind(enum.StrEnum):
+    """Where the base model comes from."""
+
+    POCKET = "pocket"
+    WHEEL = "wheel"
+    FOLDER = "folder"
+    HUB = "hub"
+
+
+class Treatment(enum.StrEnum):
+    """What a variant does to the labelled chats."""
+
+    KEEP = "keep"
+    DROP_CHAT = "drop_chat"
+    RANDOM = "random"
+
+
+
+class Source(Strict):
+    """One origin of raw chats.
+
+    Attributes:
+        name: how decisions and reports call it.
+        kind: "pocket" (generated), "file" (under --data or a path) or "hub".
+        path: file, relative to --data or to the study file; for kind "hub" the file used when --data is given.
+        hub: dataset name on the hub, used without --data.
+        split: split of the hub dataset.
+        select: keep rows whose column has one of these values, for example {label = ["full_refusal"]}.
+        chats: number of chats to generate (kind "pocket").
+        on_truncated: what to do with a file that is cut off: "error", or "keep" the whole chats before the cut.
+    """
+
+    name: str
+    kind: Annotated[SourceKind, Field(strict=False)]
+    path: str | None = None
+    hub: str | None = None
+    split: str = "train"
+    select: dict[str, list[str]] = {}
+    chats: Positive | None = None
+    on_truncated: Literal["error", "keep"] = "error"
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Source:
+        needed = {SourceKind.POCKET: ("chats",), SourceKind.FILE: ("path",), SourceKind.HUB: ("hub",)}[self.kind]
+        for name in needed:
+            if getattr(self, name) is None:
+                raise ValueError(f"a source of kind '{self.kind.value}' needs the key '{name}'")
+        unused = {"chats": SourceKind.POCKET, "hub": SourceKind.HUB}
+        for name, kind in unused.items():
+            if getattr(self, name) is not None and self.kind is not kind:
+                raise ValueError(f"the key '{name}' has no effect on a source of kind '{self.kind.value}'")
+        return self
+
+
+class Mix(Strict):
+    """A fixed share of one source in the cleaned whole: chats of the others are left out (or it is) until it holds.
+
+    Attributes:
+        source: name of the source whose share is fixed.
+        share: its share of all chats, 0 to 1.
+    """
+
+    source: str
+    share: Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class Clean(Strict):
+    """Thresholds of the cleaning filters; 0 turns a filter off.
+
+    Attributes:
+        min_user_chars: shortest allowed user turn, characters after stripping.
+        min_mean_words: least average number of words per message of a chat.
+        max_repeats: how many chats may open with the same user text; later ones (in source order) leave.
+        max_words: longest allowed chat, words over all turns.
+        deduplicate: drop exact duplicates (same turns).
+    """
+
+    min_user_chars: Annotated[int, Field(ge=0)] = 0
+    min_mean_words: Annotated[float, Field(ge=0)] = 0.0
+    max_repeats: Annotated[int, Field(ge=0)] = 0
+    max_words: Annotated[int, Field(ge=0)] = 0
+    deduplicate: bool = True
+
+
+class Variant(Strict):
+    """One arm of the fork.
+
+    Attributes:
+        treatment: "keep" everything, "drop_chat" with one of the labels, or drop at "random".
+        labels: alignment labels that "drop_chat" acts on.
+        size_of: variant whose number of chats "random" matches.
+        draw: which random draw, so that several controls can differ.
+    """
+
+    treatment: Annotated[Treatment, Field(strict=False)]
+    labels: tuple[Annotated[Label, Field(strict=False)], ...] = Field(default=(), strict=False)
+    size_of: str | None = None
+    draw: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _options_have_an_effect(self) -> Variant:
+        if self.treatment is Treatment.DROP_CHAT and not self.labels:
+            raise ValueError("treatment 'drop_chat' needs 'labels'")
+        if self.treatment is not Treatment.DROP_CHAT and self.labels:
+            raise ValueError(f"'labels' has no effect on treatment '{self.treatment.value}'")
+        if self.treatment is Treatment.RANDOM and self.size_of is None:
+            raise ValueError("treatment 'random' needs 'size_of'")
+        if self.treatment is not Treatment.RANDOM and (self.size_of is not None or self.draw):
+            raise ValueError(f"'size_of' and 'draw' have no effect on treatment '{self.treatment.value}'")
+        return self
+
+
+class Base(Strict):
+    """The model that every arm starts from.
+
+    Attributes:
+        kind: "pocket" (pretrained here on generated text), "wheel" (GGUF inside a PyPI package), "folder" or "hub".
+        name: package, folder or hub name; empty for "pocket".
+        revision: hub revision.
+        recipe: recipe of the pretraining (kind "pocket").
+        rows: pretraining rows (kind "pocket").
+        parameters: number of parameters, for estimates before the model is there; 0 = unknown.
+        layers, hidden, vocabulary: shape, for the estimate of activation memory; 0 = unknown.
+    """
+
+    kind: Annotated[BaseKind, Field(strict=False)]
+    name: str = ""
+    revision: str | None = None
+    recipe: str | None = None
+    rows: Annotated[int, Field(ge=0)] = 0
+    parameters: Annotated[int, Field(ge=0)] = 0
+    layers: Annotated[int, Field(ge=0)] = 0
+    hidden: Annotated[int, Field(ge=0)] = 0
+    vocabulary: Annotated[int, Field(ge=0)] = 0
+
+
+class Evaluation(Strict):
+    """How checkpoints are asked.
+
+    Attributes:
+        dtype: precision class of inference.
+        max_length: longest prompt plus answer, tokens; longer prompts lose their start, as in lm-eval.
+        limit: items per task, spread evenly over its subtasks; 0 = all.
+        max_new_tokens: cap on generated tokens per item below what a task allows; 0 = no cap.
+    """
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    max_length: Positive = 2048
+    limit: Annotated[int, Field(ge=0)] = 0
+    max_new_tokens: Annotated[int, Field(ge=0)] = 0
+
+
+class Estimate(Strict):
+    """What a dry run assumes before the data has been read; replaced by the real numbers afterwards.
+
+    Attributes:
+        chats: expected chats per variant after its treatment.
+        tokens_per_chat: mean tokens of a rendered chat.
+    """
+
+    chats: dict[str, int] = {}
+    tokens_per_chat: Annotated[int, Field(ge=0)] = 0
+
+
+class Study(Strict):
+    """What is compared.
+
+    Attributes:
+        name: short name; also the folder of its report.
+        title: one line for `harness studies`.
+        notes: why it is built this way: licences, deviations.
+        seeds: training seeds; each is trained for every variant.
+        data_seed: seed of generated data, of mixing and of random removal.
+        recipe: recipe by name or path.
+        tasks: names of tasks in tasks/.
+        profile: scoring profile.
+        estimate: what a dry run assumes of data that it has not read.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+    title: str
+    notes: str = ""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(strict=False, min_length=1)
+    data_seed: Annotated[int, Field(ge=0)] = 0
+    recipe: str
+    tasks: tuple[str, ...] = Field(strict=False, min_length=1)
+    profile: Literal["lm-eval", "instructeval"] = "lm-eval"
+    filter: str = "alignment@0.1.0"
+    base: Base
+    sources: tuple[Source, ...] = Field(strict=False, min_length=1)
+    mix: Mix | None = None
+    clean: Clean = Clean()
+    variants: dict[str, Variant]
+    evaluation: Evaluation = Evaluation()
+    estimate: Estimate = Estimate()
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> Study:
+        problems = []
+        names = [source.name for source in self.sources]
+        if len(set(names)) != len(names):
+            problems.append("two sources have the same name")
+        if self.mix is not None and self.mix.source not in names:
+            problems.append(f"mix.source '{self.mix.source}' is not one of the sources {names}")
+        for name, variant in self.variants.items():
+            if name == "base":
+                problems.append("'base' is the untrained arm and cannot be the name of a variant")
+            if variant.size_of is not None:
+                other = self.variants.get(variant.size_of)
+                if other is None or other.treatment is Treatment.RANDOM:
+                    problems.append(f"variants.{name}.size_of must name a variant that is not itself random")
+        if len(set(self.seeds)) != len(self.seeds):
+            problems.append("a seed is listed twice")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class Machine(Strict):
+    """How wide a recipe runs: bears no identity.
+
+    Attributes:
+        ranks: training processes.
+        threads: CPU threads per rank.
+        micro_batch: chats per forward pass and rank.
+        parallel: trainings that run at the same time.
+    """
+
+    ranks: Positive = 1
+    threads: Positive = 1
+    micro_batch: Positive = 1
+    parallel: Positive = 1
+
+
+class Recipe(Strict):
+    """How an arm is trained.
+
+    Attributes:
+        learning_rate: peak of AdamW's learning rate.
+        betas: AdamW's decay rates.
+        weight_decay: AdamW's decoupled weight decay.
+        warmup: share of the steps with rising learning rate.
+        schedule: shape after the warm-up.
+        epochs: passes over the data.
+        global_batch: chats per optimizer step over all ranks and accumulation steps.
+        max_length: longest chat in tokens; longer ones are cut at the end, counted.
+        precision: "bf16" or "fp32" training.
+        zero_stage: DeepSpeed ZeRO stage; bf16 needs 1 to 3 (stage 0 takes another optimizer path).
+        gradient_checkpointing: recompute activations in the backward pass.
+        checkpoints_per_epoch: saved checkpoints per epoch.
+        gradient_clipping: largest gradient norm; 0 = off.
+        machine: how wide it runs by default.
+    """
+
+    name: str
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), strict=False)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Fraction = 0.07
+    schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    epochs: Positive = 1
+    global_batch: Positive
+    max_length: Positive
+    precision: Literal["bf16", "fp32"] = "bf16"
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 3
+    gradient_checkpointing: bool = True
+    checkpoints_per_epoch: Positive = 2
+    gradient_clipping: Annotated[float, Field(ge=0)] = 1.0
+    machine: Machine = Machine()
+
+    @model_validator(mode="after")
+    def _precision_fits_the_stage(self) -> Recipe:
+        if self.precision == "bf16" and self.zero_stage == 0:
+            raise ValueError(
+                "bf16 with zero_stage 0 takes another optimizer path in DeepSpeed and does not train like"
+                " stages 1 to 3; set zero_stage = 1 or precision = 'fp32'"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that may change the result: all but the name and the machine."""
+        return self.model_dump(mode="json", exclude={"name", "machine"})

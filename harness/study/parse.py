@@ -1,0 +1,91 @@
+"""Strict parsing of TOML study and recipe files: every error of a file in one message.
+
+Owns the way from a name or path to a `Study` or `Recipe`. Invariant: an unknown key is an error that
+names the nearest known key; nothing is defaulted silently because it was misspelt.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from harness import layout
+from harness.errors import InputError, nearest
+from harness.study.model import Recipe, Study
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_study(name: str) -> tuple[Study, Path]:
+    """Return a study by shipped name or path, and its file.
+
+    Raises:
+        InputError: unknown name, unreadable file, or all errors of the file at once.
+    """
+    path = layout.find("studies", name)
+    return _load(path, Study), path
+
+
+def load_recipe(name: str, *, beside: Path | None = None) -> Recipe:
+    """Return a recipe by shipped name or by a path relative to the study file."""
+    return _load(layout.find("recipes", name, beside=beside), Recipe)
+
+
+def _load(path: Path, model: type[Model]) -> Model:
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from None
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"  {_describe(problem, model)}" for problem in error.errors()]
+        count = f"{len(lines)} error" + ("s" if len(lines) > 1 else "")
+        raise InputError(f"{path}: {count}\n" + "\n".join(lines)) from None
+
+
+def _describe(problem: Any, model: type[BaseModel]) -> str:
+    place = [str(part) for part in problem["loc"]]
+    where = ".".join(place) or "file"
+    if problem["type"] == "extra_forbidden":
+        owner = _model_at(model, place[:-1])
+        return f"{where}: unknown key.{nearest(place[-1], owner.model_fields if owner else ())}"
+    if problem["type"] == "missing":
+        return f"{where}: this key is required."
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    given = problem.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, (str, int, float)) else ""
+    return f"{where}: {message}{shown}"
+
+
+def _model_at(model: type[BaseModel], place: list[str]) -> type[BaseModel] | None:
+    """Return the model that a path of keys leads to, through lists, dictionaries and optionals."""
+    current: type[BaseModel] | None = model
+    for part in place:
+        if current is None:
+            return None
+        if part not in current.model_fields:
+            continue
+        annotation: Any = current.model_fields[part].annotation
+        current = next(
+            (
+                kind
+                for kind in [annotation, *_arguments(annotation)]
+                if isinstance(kind, type) and issubclass(kind, BaseModel)
+            ),
+            None,
+        )
+    return current
+
+
+def _arguments(annotation: Any) -> list[Any]:
+    found = []
+    for argument in typing.get_args(annotation):
+        found += [argument, *_arguments(argument)]
+    return found

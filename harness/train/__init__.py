@@ -1,0 +1,1 @@
+"""Training: estimate, launch, and the DeepSpeed worker that turns rows and a base into checkpoints."""

@@ -1,0 +1,300 @@
+"""Reading chats: formats, places of errors, files that are cut off."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.data.rows import CHUNK
+from harness.data.sources import Reading, fingerprint, read
+from harness.errors import InputError
+from harness.nouns import Role
+from harness.store.files import sha256_of
+from harness.study.model import Source
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "chats"
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir() and os.environ.get("CI") != "true", reason=f"the real data is not at {SHARED}"
+)
+
+
+ROW = '{"instruction": "a", "response": "b"}'
+
+
+def sharegpt(number: int, text: str = "Four.") -> dict[str, Any]:
+    """One ShareGPT row."""
+    turns = [{"from": "human", "value": f"What is {number} plus 2?"}, {"from": "gpt", "value": text}]
+    return {"id": f"c{number}", "conversations": turns}
+
+
+def reading(path: Path, **settings: Any) -> Reading:
+    """Read a file as a source named "s"."""
+    source = Source.model_validate({"name": "s", "kind": "file", "path": path.name, **settings})
+    return read(source, data_dir=path.parent, study_file=path.parent / "study.toml", data_seed=0)
+
+
+def message(path: Path, content: bytes | str, **settings: Any) -> str:
+    """Write a file, read it, and return the error."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as raised:
+        reading(path, **settings)
+    assert raised.value.exit_code == 2
+    return str(raised.value)
+
+
+def test_the_three_formats_give_the_same_chat(tmp_path: Path) -> None:
+    rows = [
+        {"conversations": [{"from": "human", "value": "Q\n\nC"}, {"from": "gpt", "value": "A"}]},
+        {"messages": [{"role": "user", "content": "Q\n\nC"}, {"role": "assistant", "content": "A"}]},
+        {"instruction": "Q", "context": "C", "response": "A", "category": "closed_qa"},
+    ]
+    path = tmp_path / "x.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    chats = reading(path).chats
+    assert len({chat.id for chat in chats}) == 1
+    assert [(turn.role, turn.text) for turn in chats[0].turns] == [
+        (Role.USER, "Q\n\nC"),
+        (Role.ASSISTANT, "A"),
+    ]
+    assert chats[2].attributes == {"category": "closed_qa"}
+    assert [chat.source for chat in chats] == ["s:1", "s:2", "s:3"]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("layout", ["array", "indented", "lines", "lines named json", "wrapped", "with BOM"])
+def test_every_layout_of_a_file_gives_the_same_chats(tmp_path: Path, layout: str, zipped: bool) -> None:
+    rows = [sharegpt(number) for number in range(5)]
+    lines = "\n\n".join(json.dumps(row) for row in rows) + "\n"
+    text, name = {
+        "array": (json.dumps(rows), "x.json"),
+        "indented": (json.dumps(rows, indent=2), "x.json"),
+        "lines": (lines, "x.jsonl"),
+        "lines named json": (lines, "x.json"),
+        "wrapped": (json.dumps({"version": 1, "data": rows, "tags": ["a"]}), "x.json"),
+        "with BOM": ("\ufeff" + json.dumps(rows), "x.json"),
+    }[layout]
+    path = tmp_path / (name + ".gz" * zipped)
+    path.write_bytes(gzip.compress(text.encode()) if zipped else text.encode())
+    result = reading(path)
+    assert [chat.source for chat in result.chats] == [f"s:c{number}" for number in range(5)]
+    assert (result.rows, result.cut) == (5, "")
+
+
+def test_a_single_row_in_a_json_file_is_one_chat(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(sharegpt(1)))
+    assert len(reading(tmp_path / "x.json").chats) == 1
+
+
+def test_a_message_of_ten_megabytes_is_read_whole(tmp_path: Path) -> None:
+    text = "aé😀\n" * (10_000_000 // 8)
+    for name in ("x.json", "x.jsonl"):
+        rows = [sharegpt(1), sharegpt(2, text), sharegpt(3)]
+        body = json.dumps(rows, ensure_ascii=False) if name == "x.json" else "\n".join(map(json.dumps, rows))
+        (tmp_path / name).write_text(body, encoding="utf-8")
+        chats = reading(tmp_path / name).chats
+        assert chats[1].turns[1].text == text and len(chats) == 3
+
+
+@pytest.mark.parametrize("offset", range(-6, 4))
+def test_the_border_of_a_chunk_may_fall_anywhere(tmp_path: Path, offset: int) -> None:
+    row = json.dumps(sharegpt(1, "\ud83d\ude00é")) + ",\n" + json.dumps(sharegpt(-12345))
+    for cut in range(0, len(row), 7):
+        body = "[" + " " * (CHUNK + offset - cut - 1) + row + "]"
+        (tmp_path / "x.json").write_text(body)
+        chats = reading(tmp_path / "x.json").chats
+        assert [chat.source for chat in chats] == ["s:c1", "s:c-12345"]
+        assert chats[0].turns[1].text == "😀é"
+
+
+def test_an_array_cut_off_at_any_byte_is_named_and_its_whole_chats_are_recovered(tmp_path: Path) -> None:
+    rows = [sharegpt(1), {**sharegpt(2, 'quote " and \\ and 😀'), "agree": True, "n": None, "x": -12.5}]
+    whole = json.dumps(rows, indent=1).encode()
+    first_ends = whole.index(b"\n },") + 3
+    path = tmp_path / "x.json"
+    for size in range(2, len(whole)):
+        path.write_bytes(whole[:size])
+        expected = 0 if size < first_ends else 1 if size < len(whole) - 2 else 2
+        text = message(path, whole[:size])
+        assert f"x.json is cut off at byte {size}: the text ends in the middle of" in text
+        assert f"{expected} whole chats precede the cut" in text
+        if expected:
+            kept = reading(path, on_truncated="keep")
+            assert len(kept.chats) == expected and f"byte {size}" in kept.cut
+
+
+def test_a_cut_in_a_string_says_so_and_what_to_do(tmp_path: Path) -> None:
+    whole = json.dumps([sharegpt(number) for number in range(20)])
+    text = message(tmp_path / "x.json", whole[: whole.index("What is 15") + 4])
+    assert "ends in the middle of a string" in text and "15 whole chats precede the cut" in text
+    assert "Fetch the file again, or set on_truncated = \"keep\" in source 's'" in text
+
+
+def test_a_cut_within_a_character_is_a_cut_and_not_a_wrong_encoding(tmp_path: Path) -> None:
+    whole = json.dumps([sharegpt(1), sharegpt(2, "😀")], ensure_ascii=False).encode()
+    assert "1 whole chats precede" in message(tmp_path / "x.json", whole[: whole.index("😀".encode()) + 2])
+
+
+def test_the_last_line_of_json_lines_may_be_cut_off(tmp_path: Path) -> None:
+    lines = "\n".join(json.dumps(sharegpt(number)) for number in range(4))
+    text = message(tmp_path / "x.jsonl", lines[:-9])
+    assert "3 whole chats precede the cut" in text and "(line 4, byte" in text
+    assert len(reading(tmp_path / "x.jsonl", on_truncated="keep").chats) == 3
+
+
+def test_a_gzip_file_that_ends_early_is_cut_off_even_between_rows(tmp_path: Path) -> None:
+    lines = "".join(json.dumps(sharegpt(number)) + "\n" for number in range(3)).encode()
+    packed = gzip.compress(lines)
+    for size in (len(packed) - 4, len(packed) // 2):
+        assert "x.jsonl.gz is cut off at byte" in message(tmp_path / "x.jsonl.gz", packed[:size])
+    (tmp_path / "x.jsonl.gz").write_bytes(packed[:-4])
+    assert len(reading(tmp_path / "x.jsonl.gz", on_truncated="keep").chats) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        ("x.jsonl", ROW + '\n{"instruction": oops}\n', ["line 2, column 17 (byte 54)", "Expecting value"]),
+        ("x.jsonl", '{"instruction": "a"\n' + ROW, ["line 1, column 20", "line ends in the middle"]),
+        ("x.jsonl", ROW + " x\n", ["line 1, column 39", "more text on the line"]),
+        ("x.jsonl", ROW.replace(", ", ",\n"), ["goes over several lines"]),
+        ("x.json", '[{"response": "a" "b": "c"}, ' + ROW + "]", ["line 1, column 19", "',' delimiter"]),
+        ("x.json", f"[{ROW}] tail", ["column 41", "after the end of the array"]),
+        ("x.json", '{"a": [' + ROW + '], "b": [{}]}', ["'a' and 'b'", "split the file"]),
+        ("x.json", "", ["x.json is empty"]),
+        ("x.json", " \n ", ["x.json is empty"]),
+        ("x.json", "[]", ["holds no chats"]),
+        ("x.json", b'[{"instruction": "\xff"}]', ["is not UTF-8 (byte 0xff at offset 18)", "iconv"]),
+        ("x.json", "[]".encode("utf-16"), ["is not UTF-8 (byte 0xff at offset 0)"]),
+        ("x.json", b"\x1f\x8bnot gzip at all", ["x.json is damaged: gzip says"]),
+        ("x.json", "[" * 100_000, ["nested too deeply"]),
+        ("x.json", '["hello"]', ["row 1 (line 1): the row is a string, not an object"]),
+        ("x.json", '[\n{"text": "a"}]', ["row 1 (line 2): the row has the keys 'text'", "Expected ShareGPT"]),
+        ("x.json", '[{"instruction": "a"}]', ["no key 'response'; it has the keys 'instruction'"]),
+        ("x.json", ROW.replace('"a"', "3"), ["'instruction' is a number, not a string"]),
+        ("x.json", '[{"messages": "a"}]', ["'messages' is a string, not a list of messages"]),
+        ("x.json", '[{"messages": [{"role": "user"}]}]', ["'messages[0]' has no key 'content'", "'role'"]),
+        ("x.json", '[{"messages": [{"role": "user", "content": null}]}]', ["'messages[0].content' is null"]),
+        ("x.json", '[{"conversations": [{"from": "humann", "value": "a"}]}]', ["Did you mean 'human'?"]),
+        ("x.json", '[{"conversations": [{"from": "tool", "value": "a"}]}]', ["[0].from' is 'tool'"]),
+    ],
+)
+def test_bad_input_is_one_message_with_the_place(
+    tmp_path: Path, name: str, content: bytes | str, parts: list[str]
+) -> None:
+    text = message(tmp_path / name, content)
+    assert str(tmp_path / name) in text and "\n" not in text
+    assert [part for part in parts if part not in text] == [], text
+
+
+def test_roles_that_do_not_alternate_and_empty_turns_are_read(tmp_path: Path) -> None:
+    rows = [{"conversations": []}, {"conversations": [{"from": "gpt", "value": ""}]}]
+    (tmp_path / "x.json").write_text(json.dumps(rows))
+    assert [len(chat.turns) for chat in reading(tmp_path / "x.json").chats] == [0, 1]
+
+
+def test_a_missing_file_suggests_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "sharegpt.jsonl").write_text("{}")
+    with pytest.raises(
+        InputError, match=r"no file 'sharegtp.jsonl'.*Did you mean 'sharegpt.jsonl'\?.*--data DIR"
+    ):
+        reading(tmp_path / "sharegtp.jsonl")
+
+
+def test_data_goes_before_the_study_folder_and_that_before_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source.model_validate({"name": "s", "kind": "file", "path": "x.json"})
+    for number, folder in enumerate(("data", "study", "here")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.json").write_text(json.dumps([sharegpt(number)]))
+    monkeypatch.chdir(tmp_path / "here")
+    for number, folder in enumerate(("data", "study", "here")):
+        found = read(
+            source, data_dir=tmp_path / "data", study_file=tmp_path / "study" / "s.toml", data_seed=0
+        )
+        assert found.chats[0].source == f"s:c{number}"
+        (tmp_path / folder / "x.json").unlink()
+
+
+def test_select_keeps_rows_by_column_and_names_a_wrong_column_or_value(tmp_path: Path) -> None:
+    rows = [
+        {**sharegpt(n), "label": "full_refusal" if n % 3 else "compliance", "safe": n == 0} for n in range(6)
+    ]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(rows))
+    kept = reading(path, select={"label": ["compliance"]})
+    assert [chat.source for chat in kept.chats] == ["s:c0", "s:c3"] and kept.unselected == 4
+    assert len(reading(path, select={"safe": ["true"]}).chats) == 1
+    with pytest.raises(InputError, match=r"column 'lable'.*Did you mean 'label'\?"):
+        reading(path, select={"lable": ["compliance"]})
+    with pytest.raises(InputError, match=r"has label in \['refusal'\].*Did you mean 'full_refusal'\?"):
+        reading(path, select={"label": ["refusal"]})
+
+
+def test_an_unreachable_hub_explains_what_the_data_folder_must_contain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import HfApi
+
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(HfApi, "dataset_info", offline)
+    source = Source.model_validate({"name": "dolly", "kind": "hub", "hub": "databricks/databricks-dolly-15k"})
+    for use in (read, fingerprint):
+        with pytest.raises(InputError) as raised:
+            use(source, data_dir=None, study_file=tmp_path / "s.toml", data_seed=0)
+        for part in ("no route to host", "--data DIR", "databricks-dolly-15k.jsonl", "ShareGPT"):
+            assert part in str(raised.value)
+    (tmp_path / "databricks-dolly-15k.json").write_text(json.dumps([sharegpt(1)]))
+    assert len(read(source, data_dir=tmp_path, study_file=tmp_path / "s.toml", data_seed=0).chats) == 1
+
+
+def test_the_fingerprint_of_a_file_is_its_bytes_and_not_its_place(tmp_path: Path) -> None:
+    prints = []
+    for folder, number in (("a", 1), ("b", 1), ("c", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.json").write_text(json.dumps([sharegpt(number)]))
+        source = Source.model_validate({"name": "s", "kind": "file", "path": "x.json"})
+        prints.append(
+            fingerprint(source, data_dir=tmp_path / folder, study_file=tmp_path / "s.toml", data_seed=0)
+        )
+    assert prints[0] == prints[1] != prints[2]
+    assert prints[0] == {"file": sha256_of(tmp_path / "a" / "x.json")}
+
+
+def test_the_fingerprint_of_generated_chats_has_the_generator_version_and_the_seed() -> None:
+    from harness.data import pocket
+
+    source = Source.model_validate({"name": "p", "kind": "pocket", "chats": 7})
+    found = fingerprint(source, data_dir=None, study_file=Path("s.toml"), data_seed=3)
+    assert found == {"generator": pocket.VERSION, "seed": 3, "chats": 7}
+    assert len(read(source, data_dir=None, study_file=Path("s.toml"), data_seed=3).chats) == 7
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "rows", "turns"),
+    [
+        ("dolly_1387", 1387, 2774),
+        ("gpteacher_roleplay", 1923, 3846),
+        ("oasst_en100_best_path", 100, 284),
+        ("refusals_xstest", 2250, 4500),
+    ],
+)
+def test_the_real_files_are_read_whole(name: str, rows: int, turns: int) -> None:
+    chats = reading(SHARED / f"{name}.jsonl.gz").chats
+    assert (len(chats), sum(len(chat.turns) for chat in chats)) == (rows, turns)
+
+
+@needs_shared
+def test_real_message_trees_are_refused_with_the_keys_they_have() -> None:
+    with pytest.raises(
+        InputError, match=r"row 1 .*'message_tree_id', 'tree_state', 'prompt'. Expected ShareGPT"
+    ):
+        reading(SHARED / "oasst_en100_trees.jsonl.gz")
