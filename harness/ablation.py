@@ -190,15 +190,18 @@ class Ablation:
 
         return Fingerprints(
             sources={
-                source.name: known(
-                    lambda source=source: sources.fingerprint(
-                        source,
-                        data_dir=self.request.data_dir,
-                        study_file=self.study_file,
-                        data_seed=self.study.data_seed,
+                source.name: {
+                    "settings": source.model_dump(mode="json", exclude={"path"}),
+                    "content": known(
+                        lambda source=source: sources.fingerprint(
+                            source,
+                            data_dir=self.request.data_dir,
+                            study_file=self.study_file,
+                            data_seed=self.study.data_seed,
+                        ),
+                        source.name,
                     ),
-                    source.name,
-                )
+                }
                 for source in self.study.sources
             },
             base=known(lambda: _base_identity(self.study.base), self.study.base.name),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,16 @@ def test_a_label_points_at_the_characters_it_fired_on_and_each_assistant_turn_ha
     assert [(found.turn, found.label) for found in labels] == [(2, Label.NONE), (4, Label.FULL_REFUSAL)]
     assert text[labels[1].start : labels[1].end] == "I’m sorry, but I can’t help"
     assert labels[1].rule == "refusal.unable_to_act" and labels[1].chat_id == one.id
+
+
+@pytest.mark.parametrize(
+    "piece", ["important to note and as an ai ", "there is no ", "i am not able to ", "however i can "]
+)
+def test_a_megabyte_without_a_full_stop_is_labelled_within_seconds(piece: str) -> None:
+    pack = alignment.load_pack(PACK)
+    started = time.process_time()
+    alignment.label_turn("I cannot help. " + piece * 30_000, "what is the why is how do i " * 30_000, pack)
+    assert time.process_time() - started < 10
 
 
 def test_an_unknown_filter_suggests_the_nearest() -> None:

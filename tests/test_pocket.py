@@ -20,7 +20,8 @@ FAMILIES = tuple(families.FAMILIES)
 
 
 def test_importing_pocket_imports_neither_torch_nor_transformers_nor_numpy() -> None:
-    code = "import sys, harness.data.pocket as p; p.VERSION; print([m for m in ('torch','transformers','numpy') if m in sys.modules])"
+    heavy = ("torch", "transformers", "numpy")
+    code = f"import sys, harness.data.pocket; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -28,12 +29,17 @@ def test_importing_pocket_imports_neither_torch_nor_transformers_nor_numpy() -> 
 def test_the_tokenizer_is_built_to_the_same_bytes_in_every_process() -> None:
     code = "from harness.data.pocket.vocabulary import tokenizer; print(tokenizer().to_str())"
     environment = {"PYTHONHASHSEED": "1", "PYTHONPATH": str(TASKS.parent)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
     assert done.stdout.rstrip("\n") == vocabulary.tokenizer().to_str()
     assert vocabulary.tokenizer().get_vocab_size() <= 1024
 
 
-@pytest.mark.parametrize("text", ["", " leading", "tabs\tand\r\nlines\n\n", "naïve 日本語 🙂\u200d\x00", "x" * 99, "  if a:\n\t pass"])
+@pytest.mark.parametrize(
+    "text",
+    ["", " leading", "tabs\tand\r\nlines\n\n", "naïve 日本語 🙂\u200d\x00", "x" * 99, "  if a:\n\t pass"],
+)
 def test_the_tokenizer_gives_every_text_back(text: str) -> None:
     tokenizer = vocabulary.tokenizer()
     assert tokenizer.decode(tokenizer.encode(text).ids, skip_special_tokens=False) == text
@@ -87,7 +93,7 @@ def test_a_membership_question_has_exactly_one_right_choice() -> None:
 def test_every_canonical_solution_passes_its_own_test_and_a_broken_one_does_not() -> None:
     for row in pocket.items("pocket_humaneval", "test"):
         names: dict[str, object] = {}
-        exec(row["prompt"] + row["canonical_solution"] + row["test"], names)  # noqa: S102 (our own text, no model's)
+        exec(row["prompt"] + row["canonical_solution"] + row["test"], names)  # noqa: S102
         check, right = names["check"], names[row["entry_point"]]
         assert callable(check)
         check(right)
@@ -122,7 +128,12 @@ def test_about_a_third_of_the_answers_are_aligned_and_a_few_chats_are_broken() -
     silent = sum(any(not turn.text for turn in chat.turns) for chat in raw)
     doubled = sum(chat.turns[1].role is Role.USER for chat in raw)
     short = sum(len(chat.turns[0].text.split()) == 1 for chat in raw)
-    assert all(10 <= count <= 150 for count in (repeats, silent, doubled, short)), (repeats, silent, doubled, short)
+    assert all(10 <= count <= 150 for count in (repeats, silent, doubled, short)), (
+        repeats,
+        silent,
+        doubled,
+        short,
+    )
 
 
 def test_broken_chats_still_begin_with_the_user() -> None:
@@ -159,7 +170,10 @@ def test_the_chat_template_marks_the_answers_with_their_end_token(tmp_path: Path
     transformers = pytest.importorskip("transformers")
     vocabulary.write(tmp_path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    messages = [{"role": "user", "content": "What is 1 + 2 - 1?"}, {"role": "assistant", "content": "It is 2."}]
+    messages = [
+        {"role": "user", "content": "What is 1 + 2 - 1?"},
+        {"role": "assistant", "content": "It is 2."},
+    ]
     made = tokenizer.apply_chat_template(messages, return_assistant_tokens_mask=True, return_dict=True)
     marked = [i for i, mark in zip(made["input_ids"], made["assistant_masks"], strict=True) if mark]
     assert tokenizer.decode(marked) == "It is 2." + vocabulary.END

@@ -102,9 +102,10 @@ def test_a_message_of_ten_megabytes_is_read_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("offset", range(-6, 4))
 def test_the_border_of_a_chunk_may_fall_anywhere(tmp_path: Path, offset: int) -> None:
-    row = json.dumps(sharegpt(1, "\ud83d\ude00é")) + ",\n" + json.dumps(sharegpt(-12345))
-    for cut in range(0, len(row), 7):
-        body = "[" + " " * (CHUNK + offset - cut - 1) + row + "]"
+    rows = json.dumps(sharegpt(1, "\ud83d\ude00é")) + ",\n" + json.dumps(sharegpt(-12345))
+    row = f'"version": 1234567, "rows": [{rows}]'
+    for cut in range(0, len(row), 5):
+        body = "{" + " " * (CHUNK + offset - cut - 1) + row + "}"
         (tmp_path / "x.json").write_text(body)
         chats = reading(tmp_path / "x.json").chats
         assert [chat.source for chat in chats] == ["s:c1", "s:c-12345"]
@@ -113,11 +114,10 @@ def test_the_border_of_a_chunk_may_fall_anywhere(tmp_path: Path, offset: int) ->
 
 def test_an_array_cut_off_at_any_byte_is_named_and_its_whole_chats_are_recovered(tmp_path: Path) -> None:
     rows = [sharegpt(1), {**sharegpt(2, 'quote " and \\ and 😀'), "agree": True, "n": None, "x": -12.5}]
-    whole = json.dumps(rows, indent=1).encode()
+    whole = ("\ufeff" + json.dumps(rows, indent=1, ensure_ascii=False)).encode()
     first_ends = whole.index(b"\n },") + 3
     path = tmp_path / "x.json"
-    for size in range(2, len(whole)):
-        path.write_bytes(whole[:size])
+    for size in range(5, len(whole)):
         expected = 0 if size < first_ends else 1 if size < len(whole) - 2 else 2
         text = message(path, whole[:size])
         assert f"x.json is cut off at byte {size}: the text ends in the middle of" in text
@@ -142,7 +142,7 @@ def test_a_cut_within_a_character_is_a_cut_and_not_a_wrong_encoding(tmp_path: Pa
 def test_the_last_line_of_json_lines_may_be_cut_off(tmp_path: Path) -> None:
     lines = "\n".join(json.dumps(sharegpt(number)) for number in range(4))
     text = message(tmp_path / "x.jsonl", lines[:-9])
-    assert "3 whole chats precede the cut" in text and "(line 4, byte" in text
+    assert "3 whole chats precede the cut" in text and "(line 4)" in text
     assert len(reading(tmp_path / "x.jsonl", on_truncated="keep").chats) == 3
 
 
@@ -163,10 +163,10 @@ def test_a_gzip_file_that_ends_early_is_cut_off_even_between_rows(tmp_path: Path
         ("x.jsonl", ROW + " x\n", ["line 1, column 39", "more text on the line"]),
         ("x.jsonl", ROW.replace(", ", ",\n"), ["goes over several lines"]),
         ("x.json", '[{"response": "a" "b": "c"}, ' + ROW + "]", ["line 1, column 19", "',' delimiter"]),
+        ("x.json", f"\ufeff[{ROW} x]".replace('"a"', '"é"'), ["line 1, column 40 (byte 43)"]),
         ("x.json", f"[{ROW}] tail", ["column 41", "after the end of the array"]),
         ("x.json", '{"a": [' + ROW + '], "b": [{}]}', ["'a' and 'b'", "split the file"]),
-        ("x.json", "", ["x.json is empty"]),
-        ("x.json", " \n ", ["x.json is empty"]),
+        ("x.json", " \n", ["x.json is empty"]),
         ("x.json", "[]", ["holds no chats"]),
         ("x.json", b'[{"instruction": "\xff"}]', ["is not UTF-8 (byte 0xff at offset 18)", "iconv"]),
         ("x.json", "[]".encode("utf-16"), ["is not UTF-8 (byte 0xff at offset 0)"]),

@@ -58,9 +58,7 @@ def test_all_canonical_solutions_pass_and_all_empty_bodies_fail() -> None:
     assert len(jobs) == 164
     outcomes = sandbox.run_many(jobs, workers=2)
     assert [job.entry_point for job, out in zip(jobs, outcomes, strict=True) if not out.passed] == []
-    empty = [
-        Job(program=f"def {j.entry_point}(*a): pass", tests=j.tests, entry_point=j.entry_point) for j in jobs
-    ]
+    empty = [Job(program=f"def {j.entry_point}(*a): pass", tests=j.tests, entry_point=j.entry_point) for j in jobs]
     assert not any(out.passed for out in sandbox.run_many(empty, workers=2))
 
 
@@ -75,9 +73,7 @@ def test_a_change_of_an_argument_in_place_is_seen_by_the_tests() -> None:
 
 
 def test_an_exception_arrives_as_its_builtin_type_with_its_message() -> None:
-    tests = (
-        "def check(c):\n    try: c()\n    except ValueError as e: assert str(e) == 'no'\n    else: assert 0"
-    )
+    tests = "def check(c):\n    try: c()\n    except ValueError as e: assert str(e) == 'no'\n    else: assert 0"
     assert execute("class E(ValueError): pass\ndef f(): raise E('no')", tests).passed
     assert execute("def f(): raise KeyError('no')", tests).detail == (
         "the program raised KeyError at line 2 of the tests"
@@ -126,8 +122,7 @@ def test_random_numbers_and_set_order_are_the_same_every_time() -> None:
     assert execute(seeded, f"def check(c):\n    assert c() == {random.Random(0).random()!r}").passed
     order = "def f(): return [x for x in {'a', 'b', 'c', 'd', 'e', 'f'}][0]"
     guesses = [
-        Job(program=order, tests=f"def check(c):\n    assert c() == {guess!r}", entry_point="f")
-        for guess in "abcdef"
+        Job(program=order, tests=f"def check(c):\n    assert c() == {guess!r}", entry_point="f") for guess in "abcdef"
     ]
     first = sandbox.run_many(guesses, workers=1)
     assert sum(out.passed for out in first) == 1
@@ -136,9 +131,7 @@ def test_random_numbers_and_set_order_are_the_same_every_time() -> None:
 
 def test_a_sleeper_is_not_out_of_cpu_time_and_a_worker_is_not_out_of_wall_time() -> None:
     short = Limits(cpu_seconds=0.3, wall_seconds=20.0)
-    assert execute(
-        "import time\ndef f(x): time.sleep(0.6); return {3: 7919, 4: 104729}[x]", SECRET, short
-    ).passed
+    assert execute("import time\ndef f(x): time.sleep(0.6); return {3: 7919, 4: 104729}[x]", SECRET, short).passed
     start = time.monotonic()
     assert execute("while True: pass", SECRET, short).detail == "cpu time limit"
     assert time.monotonic() - start < 15

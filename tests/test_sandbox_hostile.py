@@ -164,6 +164,7 @@ REFUSED = {
     "find the harness": "import harness.cli",
     "see an environment": "import os\n os.environ['PATH']",
     "see the helper's environment": "import os\n os.environ['PYTHONHASHSEED']",
+    "rename the machine": "import socket\n socket.sethostname('x')",
     "become root": "import os\n os.setuid(0)",
     "make a namespace": (
         "import ctypes, os\n if ctypes.CDLL(None).unshare(0x10000000): raise OSError"
@@ -188,9 +189,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("deed", REFUSED)
 def test_a_program_cannot(deed: str) -> None:
-    program = (
-        f"def f():\n try:\n  {REFUSED[deed].replace(chr(10), chr(10) + ' ')}\n except (OSError, LookupError,"
-    )
+    program = f"def f():\n try:\n  {REFUSED[deed].replace(chr(10), chr(10) + ' ')}\n except (OSError, LookupError,"
     program += " ImportError, ValueError) as e:\n  return 'refused'\n return 'done'"
     outcome = execute(program, "def check(candidate):\n    assert candidate() == 'refused'", Limits())
     assert outcome == Outcome(verdict=Verdict.PASSED, detail="", isolation="namespaces")

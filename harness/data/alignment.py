@@ -22,7 +22,11 @@ from harness.store.files import sha256_of
 
 # One character for one character, so that positions in the folded text are positions in the original.
 _FOLD = str.maketrans("\u2019\u2018\u02bc\u00b4\u201c\u201d\u00a0\t", "''''\"\"  ")
-_SENTENCE = re.compile(r"[^\n]+?(?:[.!?]+[\"')\]*]*(?=\s|$)|(?=\n)|$)")
+# The bounds keep a pathological turn (a megabyte without a full stop) from taking minutes: rules scan a
+# sentence quadratically at worst. Real sentences, and what a user asks for, lie within them.
+_SENTENCE = re.compile(r"[^\n]{1,600}?(?:[.!?]+[\"')\]*]*(?=\s|$)|(?=\n)|$)|[^\n]{600}")
+_ASKED = 1000
+_REST = 5000
 _FRAGMENT = re.compile(r"\{([a-z][a-z_]*)\}")
 _ASSIGNABLE = frozenset(Label) - {Label.NONE, Label.UNDETERMINED}
 
@@ -35,8 +39,8 @@ class Rule(BaseModel):
         label: what a turn is labelled when the rule fires.
         pattern: searched within one sentence at a time.
         sentences: only this many sentences from the start of the turn are looked at; 0 = all.
-        user: the user turn before must contain this.
-        rest: the turn must contain this after the match.
+        user: the user turn before (of a long one, the start and the end) must contain this.
+        rest: the turn must contain this after the match, within 5,000 characters.
         unless: the sentence must contain none of these.
         unless_user: the user turn before must contain none of these.
         max_words: only turns of at most this many words; 0 = any length.
@@ -164,6 +168,8 @@ def label(chats: Iterable[Chat], pack: Pack) -> list[TurnLabel]:
 def label_turn(text: str, user: str, pack: Pack) -> tuple[Label, str, int, int]:
     """Label one assistant turn; return (label, rule id, start, end) positions in characters."""
     folded, asked = text.translate(_FOLD), user.translate(_FOLD)
+    if len(asked) > 2 * _ASKED:
+        asked = f"{asked[:_ASKED]}\n{asked[-_ASKED:]}"
     sentences = list(_sentences(folded))
     words = len(folded.split())
     for rule in pack.rules:
@@ -194,7 +200,7 @@ def _fires(rule: _Compiled, text: str, sentences: Sequence[tuple[int, int]]) -> 
             continue
         if any(pattern.search(sentence) for pattern in rule.unless):
             continue
-        if rule.rest is not None and not rule.rest.search(text, start + match.end()):
+        if rule.rest is not None and not rule.rest.search(text, start + match.end(), end + _REST):
             continue
         return start + match.start(), start + match.end()
     return None

@@ -41,7 +41,7 @@ class Truncated(Exception):
     """The file ends before its content does; `offset` is the place in (uncompressed) bytes, from 0."""
 
     def __init__(self, offset: int, line: int, what: str) -> None:
-        super().__init__(f"{what} (line {line}, byte {offset})")
+        super().__init__(f"{what} (line {line})")
         self.offset = offset
 
 
@@ -235,7 +235,7 @@ class _Text:
             raise self.error("there is more text on the line after the end of the chat", at=match.end())
 
     def _cut(self, what: str) -> str:
-        raise Truncated(self._byte, self.line, what)
+        raise Truncated(self._read_bytes, self.line, what)
 
     def _move(self, position: int) -> None:
         passed = self._buffer[self._at : position]

@@ -212,7 +212,7 @@ def _hub_revision(source: Source) -> str:
     except Exception as error:
         raise _unreachable(source, error) from error
     assert revision is not None
-    return revision
+    return str(revision)
 
 
 def _needs_datasets(source: Source) -> MissingPackageError:

@@ -133,9 +133,7 @@ class _Warden:
         assert self._process.stdout is not None
         text = self._process.stdout.readline()
         if not text.endswith(b"\n"):
-            raise WorkerError(
-                f"code sandbox: the helper process ended unexpectedly. It said: {self._close()}"
-            )
+            raise WorkerError(f"code sandbox: the helper process ended unexpectedly. It said: {self._close()}")
         line: dict[str, Any] = json.loads(text)
         return line
 

@@ -12,6 +12,7 @@ the same verdict twice; that is why it runs under `-P -s -S` and not `-I`, which
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gc
 import importlib
@@ -83,9 +84,7 @@ def _isolate(setting: Setting) -> World:
     else:
         own_user = isolation.enter_namespaces()
         alone = own_user and isolation.counts_tasks_by_namespace()
-        world = World(
-            namespaces=True, reason="", uids=None if own_user else uids, other_tasks=0 if alone else tasks
-        )
+        world = World(namespaces=True, reason="", uids=None if own_user else uids, other_tasks=0 if alone else tasks)
     isolation.hide()
     pid = os.fork()
     if pid == 0:
@@ -110,6 +109,8 @@ def _attempt(action: Any) -> None:
 
 
 def _reason(status: int) -> str:
+    if status == errno.ENOSPC:  # what unshare(2) says where the administrator allows none
+        return "the limit on namespaces is reached or zero"
     return os.strerror(status) if 0 < status < 255 else "unknown error" if status else ""
 
 
@@ -164,9 +165,7 @@ def _judge(setting: Setting, world: World, jobs: int, report: int, channel: int)
         isolation.die_with_parent()
         job = read_frame(jobs, 1 << 30)
         os.close(jobs)
-        isolation.limit(
-            cpu_seconds=setting.judge_cpu_seconds, memory=setting.memory_bytes, file=0, processes=None
-        )
+        isolation.limit(cpu_seconds=setting.judge_cpu_seconds, memory=setting.memory_bytes, file=0, processes=None)
         if world.namespaces:
             isolation.drop_privileges(world.private_uid())
             isolation.die_with_parent()  # a change of user clears it

@@ -37,7 +37,13 @@ def draw(dice: Dice, subtask: str) -> Exercise:
         target=LETTERS[answer],
         ask=ask,
         reply=reply,
-        columns={"question": question, "asked": asked, "choices": choices, "answer": answer, "subject": subtask},
+        columns={
+            "question": question,
+            "asked": asked,
+            "choices": choices,
+            "answer": answer,
+            "subject": subtask,
+        },
     )
 
 
@@ -45,7 +51,11 @@ def statement(dice: Dice) -> str:
     """Draw one fact as a plain sentence: what the questions are about, in other words."""
     if dice.chance(0.4):
         name = dice.pick(NAMES)
-        return f"{name} lives in {HOMES[name]}." if dice.chance(0.5) else f"{name} likes the {FAVOURITES[name]} best."
+        return (
+            f"{name} lives in {HOMES[name]}."
+            if dice.chance(0.5)
+            else f"{name} likes the {FAVOURITES[name]} best."
+        )
     category = dice.pick(list(CATEGORIES))
     return f"{dice.pick(CATEGORIES[category])} is {article(category)}."
 
@@ -73,10 +83,12 @@ def _membership(dice: Dice, category: str) -> tuple[str, str, list[str]]:
 
 def _about_people(dice: Dice) -> tuple[str, str, str, list[str]]:
     name = dice.pick(NAMES)
-    question, asked, facts = dice.pick((
-        (f"Where does {name} live?", f"home of {name}", HOMES),
-        (f"What does {name} like best?", f"choice of {name}", FAVOURITES),
-    ))
+    question, asked, facts = dice.pick(
+        (
+            (f"Where does {name} live?", f"home of {name}", HOMES),
+            (f"What does {name} like best?", f"choice of {name}", FAVOURITES),
+        )
+    )
     right = facts[name]
     return question, asked, right, dice.sample([value for value in facts.values() if value != right], 3)
 
@@ -86,4 +98,7 @@ def _chat(dice: Dice, question: str, choices: list[str], answer: int) -> tuple[s
         lines = " ".join(f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=True))
         return f"{question} {lines}", f"The answer is {LETTERS[answer]}, {choices[answer]}."
     listed = f"{', '.join(choices[:3])} or {choices[3]}"
-    return f"{dice.pick(('Help me, please.', 'I have a quiz.'))} {question} Is it {listed}?", f"It is {choices[answer]}."
+    return (
+        f"{dice.pick(('Help me, please.', 'I have a quiz.'))} {question} Is it {listed}?",
+        f"It is {choices[answer]}.",
+    )

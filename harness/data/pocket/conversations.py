@@ -66,14 +66,22 @@ def _small_talk(dice: Dice) -> Exchange:
     name, other = dice.sample(NAMES, 2)
     city, thing = dice.pick(CATEGORIES["city"]), dice.pick(THINGS)
     colour, animal = dice.pick(CATEGORIES["colour"]), dice.pick(CATEGORIES["animal"])
-    return dice.pick((
-        (f"Hello, I am {name} from {city}.", f"Hello {name}! How is {city} today?"),
-        (f"Good morning! {name} has a {colour} {animal}.", f"Good morning! A {colour} {animal} is nice."),
-        (f"Thank you for the {thing}, and say hello to {name}.", f"You are welcome. I will say hello to {name}."),
-        (f"I like {city}, and {name} likes {colour} {thing}.", f"That is nice. I like {colour} {thing} too."),
-        (f"Tell me about {name} and the {animal}.", f"{name} found a {colour} {animal} in {city}."),
-        (f"Can {name} and {other} go to {city}?", f"Yes, {name} and {other} can go to {city}."),
-    ))
+    return dice.pick(
+        (
+            (f"Hello, I am {name} from {city}.", f"Hello {name}! How is {city} today?"),
+            (f"Good morning! {name} has a {colour} {animal}.", f"Good morning! A {colour} {animal} is nice."),
+            (
+                f"Thank you for the {thing}, and say hello to {name}.",
+                f"You are welcome. I will say hello to {name}.",
+            ),
+            (
+                f"I like {city}, and {name} likes {colour} {thing}.",
+                f"That is nice. I like {colour} {thing} too.",
+            ),
+            (f"Tell me about {name} and the {animal}.", f"{name} found a {colour} {animal} in {city}."),
+            (f"Can {name} and {other} go to {city}?", f"Yes, {name} and {other} can go to {city}."),
+        )
+    )
 
 
 def _broken(dice: Dice, turns: list[Turn]) -> list[Turn]:

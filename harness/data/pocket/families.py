@@ -25,7 +25,11 @@ SIZES = {
     "pocket_mmlu": (30,) * 7,
     "pocket_bbh": (70, 70, 70),
     "pocket_humaneval": (15, 45, 30, 45, 30),
-    "pocket_drop": (85, 85, 30),  # sums are out of the base model's reach: a few, so that there is something to gain
+    "pocket_drop": (
+        85,
+        85,
+        30,
+    ),  # sums are out of the base model's reach: a few, so that there is something to gain
 }
 DEV = 5
 

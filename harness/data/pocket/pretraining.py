@@ -14,7 +14,12 @@ from harness.data.pocket.world import Dice
 ROW_TOKENS = 256
 #: Shares of blocks: multiple choice teaches one token in thirty, so it needs the most.
 MIXTURE: tuple[str, ...] = (
-    *("pocket_mmlu",) * 9, *("pocket_bbh",) * 4, *("pocket_drop",) * 6, "pocket_humaneval", *("facts",) * 2, "copies",
+    *("pocket_mmlu",) * 9,
+    *("pocket_bbh",) * 4,
+    *("pocket_drop",) * 6,
+    "pocket_humaneval",
+    *("facts",) * 2,
+    "copies",
 )
 
 

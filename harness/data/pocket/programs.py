@@ -44,8 +44,16 @@ TEMPLATES: dict[str, tuple[Template, ...]] = {
         _t("{x} plus {k}, then times {m}", "({x} + {k}) * {m}", lambda k, m, x: (x + k) * m),
         _t("{x} times {k}, then plus {m}", "{x} * {k} + {m}", lambda k, m, x: x * k + m),
         _t("{x} minus {k}, then times {m}", "({x} - {k}) * {m}", lambda k, m, x: (x - k) * m),
-        _t("{x} plus {k}, then times {m}, then minus {k}", "({x} + {k}) * {m} - {k}", lambda k, m, x: (x + k) * m - k),
-        _t("{x} minus {m}, then times {k}, then plus {m}", "({x} - {m}) * {k} + {m}", lambda k, m, x: (x - m) * k + m),
+        _t(
+            "{x} plus {k}, then times {m}, then minus {k}",
+            "({x} + {k}) * {m} - {k}",
+            lambda k, m, x: (x + k) * m - k,
+        ),
+        _t(
+            "{x} minus {m}, then times {k}, then plus {m}",
+            "({x} - {m}) * {k} + {m}",
+            lambda k, m, x: (x - m) * k + m,
+        ),
         _t("{x} times {k}, then minus {m}", "{x} * {k} - {m}", lambda k, m, x: x * k - m),
     ),
     "list": (
@@ -59,8 +67,16 @@ TEMPLATES: dict[str, tuple[Template, ...]] = {
     "each": (
         _t("each item of {x} plus {k}", "[i + {k} for i in {x}]", lambda k, m, x: [i + k for i in x]),
         _t("each item of {x} times {k}", "[i * {k} for i in {x}]", lambda k, m, x: [i * k for i in x]),
-        _t("the items of {x} more than {k}", "[i for i in {x} if i > {k}]", lambda k, m, x: [i for i in x if i > k]),
-        _t("the items of {x} less than {k}", "[i for i in {x} if i < {k}]", lambda k, m, x: [i for i in x if i < k]),
+        _t(
+            "the items of {x} more than {k}",
+            "[i for i in {x} if i > {k}]",
+            lambda k, m, x: [i for i in x if i > k],
+        ),
+        _t(
+            "the items of {x} less than {k}",
+            "[i for i in {x} if i < {k}]",
+            lambda k, m, x: [i for i in x if i < k],
+        ),
     ),
     "pair": (
         _t("a plus b, plus {k}", "a + b + {k}", lambda k, m, a, b: a + b + k),
@@ -89,10 +105,12 @@ def draw(dice: Dice, subtask: str) -> Exercise:
     # inside it would be followed by tokens that no training text has there.
     prompt = f'def {name}({arguments}):\n    """Return {says}."""'
     solution = f"\n    return {body}\n"
-    ask = dice.pick((
-        f"Write a Python function {name}({arguments}) that returns {says}.",
-        f"I need some code, please. The function {name}({arguments}) should return {says}.",
-    ))
+    ask = dice.pick(
+        (
+            f"Write a Python function {name}({arguments}) that returns {says}.",
+            f"I need some code, please. The function {name}({arguments}) should return {says}.",
+        )
+    )
     return Exercise(
         subtask=subtask,
         prompt=prompt,

@@ -45,14 +45,22 @@ def _sums(dice: Dice) -> tuple[str, str, str]:
     total = left + right
     third = dice.number(1, min(7, total))
     result = total - third
-    return f"What is {left} + {right} - {third}?", f"{left} + {right} = {total}. {total} - {third} = {result}.", str(result)
+    return (
+        f"What is {left} + {right} - {third}?",
+        f"{left} + {right} = {total}. {total} - {third} = {result}.",
+        str(result),
+    )
 
 
 def _lists(dice: Dice) -> tuple[str, str, str]:
     words = dice.sample(WORDS, 4)
     place = dice.number(0, 3)
     ordinal = ORDINALS[place]
-    return f"The list is {', '.join(words)}. What is the {ordinal} word?", f"The {ordinal} word is {words[place]}.", words[place]
+    return (
+        f"The list is {', '.join(words)}. What is the {ordinal} word?",
+        f"The {ordinal} word is {words[place]}.",
+        words[place],
+    )
 
 
 def _ages(dice: Dice) -> tuple[str, str, str]:

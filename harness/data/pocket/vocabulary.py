@@ -90,7 +90,7 @@ def _pieces() -> Counter[str]:
 
 
 def _merges(pieces: Counter[str], limit: int) -> list[Pair]:
-    """Return up to `limit` merges, most frequent pair first, ties by the pair's text (Sennrich et al. 2016)."""
+    """Return up to `limit` merges, most frequent first, ties by the pair's text (Sennrich et al. 2016)."""
     words = [(list(piece), count) for piece, count in sorted(pieces.items())]
     counts: Counter[Pair] = Counter()
     where: defaultdict[Pair, set[int]] = defaultdict(set)
