@@ -81,6 +81,8 @@ class Ablation:
         if request.ranks is not None:
             self.machine = self.machine.model_copy(update={"ranks": request.ranks})
         budget.accumulation(self.recipe, self.machine)
+        if self.pretraining is not None:
+            budget.accumulation(self.pretraining, self.pretraining.machine)
         if request.data_dir is not None and not request.data_dir.is_dir():
             raise InputError(f"--data {request.data_dir} is not a folder. Its layout is in README.md, section 'Data'.")
         self.infos = catalog.require(self.choice.tasks)
@@ -261,8 +263,8 @@ def _version(*names: str) -> str:
 def _require_profile(study: Study) -> None:
     if study.profile != "lm-eval":
         raise InputError(
-            f"Study '{study.name}' asks for the scoring profile '{study.profile}', which is not there yet; only --dry-run"
-            " works. Copy the study file and set profile = \"lm-eval\" to run it."
+            f"Study '{study.name}' asks for the scoring profile '{study.profile}', which is not there yet; only"
+            ' --dry-run works. Copy the study file and set profile = "lm-eval" to run it.'
         )
 
 

@@ -59,6 +59,4 @@ def encode(value: Any, *, path: str = "value") -> bytes:
         items = sorted(value.items())
         body = b"".join(encode(k, path=path) + encode(v, path=f"{path}.{k}") for k, v in items)
         return b"M%d:" % len(items) + body
-    raise TypeError(
-        f"{path}: a {type(value).__name__} has no canonical form; convert it to plain data before hashing"
-    )
+    raise TypeError(f"{path}: a {type(value).__name__} has no canonical form; convert it to plain data before hashing")

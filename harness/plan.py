@@ -31,7 +31,7 @@ class Kind(enum.StrEnum):
 
 
 # Raise a number when the code of a stage changes what it produces.
-VERSIONS: Mapping[Kind, int] = {kind: 1 for kind in Kind}
+VERSIONS: Mapping[Kind, int] = dict.fromkeys(Kind, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

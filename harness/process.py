@@ -7,6 +7,7 @@ group is left; SIGKILL of the parent ends the workers too (PR_SET_PDEATHSIG).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -147,15 +148,11 @@ class Worker:
     def stop(self) -> None:
         """Kill the whole group of every process and wait for them."""
         for process in self._processes:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             if process.stdin is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     process.stdin.close()
-                except BrokenPipeError:
-                    pass
             process.wait()
         os.close(self._channel)
 

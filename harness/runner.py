@@ -65,6 +65,8 @@ class Runner:
         self._store, self._execute, self._progress = store, execute, progress
         self._records: dict[str, Record] = {}
         self._locks = {name: threading.Lock() for name in self._stages}
+        # Two stages that ask the same question (a variant under two names) share one answer.
+        self._questions: dict[str, threading.Lock] = {}
         self.ran: list[str] = []
 
     def ensure(self, name: str, *, need_object: bool = False) -> Record:
@@ -83,9 +85,10 @@ class Runner:
             if record is None or (need_object and self._store.objects.get(record.output) is None):
                 inputs = {role: self.ensure(other, need_object=True) for role, other in stage.inputs.items()}
                 # An input that had to be made again may have come out differently: ask under its new digest.
-                record = self._lookup(stage, inputs)
-                if record is None or (need_object and self._store.objects.get(record.output) is None):
-                    record = self._run(stage, inputs)
+                with self._questions.setdefault(stage_key(self.payload(stage, inputs)), threading.Lock()):
+                    record = self._lookup(stage, inputs)
+                    if record is None or (need_object and self._store.objects.get(record.output) is None):
+                        record = self._run(stage, inputs)
             self._records[name] = record
             return record
 

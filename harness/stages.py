@@ -57,9 +57,7 @@ class Context:
     def chats(self, job: Job) -> Made:
         """Read all sources."""
         readings = [
-            sources.read(
-                source, data_dir=self.data_dir, study_file=self.study_file, data_seed=self.study.data_seed
-            )
+            sources.read(source, data_dir=self.data_dir, study_file=self.study_file, data_seed=self.study.data_seed)
             for source in self.study.sources
         ]
         for reading in readings:
@@ -95,7 +93,9 @@ class Context:
         labels = alignment.label(normal.read_chats(job.inputs["chats"]), pack)
         target = _fresh(job)
         normal.write_labels(target, labels)
-        return Made(folder=target, facts={"turns": dict(sorted(Counter(label.label.value for label in labels).items()))})
+        return Made(
+            folder=target, facts={"turns": dict(sorted(Counter(label.label.value for label in labels).items()))}
+        )
 
     def variant(self, job: Job) -> Made:
         """Apply one treatment."""
@@ -227,7 +227,7 @@ class Context:
                 dtype=stage.settings["dtype"],
                 max_length=min(stage.settings["max_length"], base.max_positions(model)),
                 shape=_shape(model),
-                on_items=bar.update,
+                on_items=_Rate(bar).hear,
             )
         finally:
             bar.close()
@@ -256,6 +256,23 @@ class Context:
             "scores": {name: [scored[row["item"]][name] for row in rows] for name in names},
         }
         return Made(folder=target, facts=facts)
+
+
+class _Rate:
+    """Turns counts of answered items into a bar with items per second."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._first: tuple[float, int] | None = None
+
+    def hear(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        # The first report also pays for starting the engine; the rate begins after it.
+        if self._first is None:
+            self._first = (now, done)
+        begin, count = self._first
+        rate = f"{(done - count) / (now - begin):.1f} items/s" if done > count and now > begin else ""
+        self._bar.update(done, total, rate)
 
 
 class _Watch:
@@ -320,4 +337,3 @@ def _reasons(decisions: Iterable[Decision]) -> dict[str, int]:
 
 def _anonymous(decision: Decision) -> Decision:
     return replace(decision, step="variant")
-

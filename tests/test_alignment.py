@@ -115,8 +115,7 @@ def figures(rows: list[tuple[str, str, str]]) -> tuple[float, float]:
     """F1 and false positive rate of full_refusal on (user, answer, human label) rows."""
     pack = alignment.load_pack(PACK)
     fired = Counter(
-        (human, alignment.label_turn(answer, user, pack)[0] is Label.FULL_REFUSAL)
-        for user, answer, human in rows
+        (human, alignment.label_turn(answer, user, pack)[0] is Label.FULL_REFUSAL) for user, answer, human in rows
     )
     true, missed = fired["full_refusal", True], fired["full_refusal", False]
     false, right = fired["compliance", True], fired["compliance", False]
@@ -146,9 +145,7 @@ def test_the_filter_agrees_with_human_labels_on_prompts_it_was_not_written_on() 
 
 
 @needs_shared
-@pytest.mark.parametrize(
-    ("name", "most"), [("dolly_1387", 2), ("gpteacher_roleplay", 0), ("gpteacher_codegen", 0)]
-)
+@pytest.mark.parametrize(("name", "most"), [("dolly_1387", 2), ("gpteacher_roleplay", 0), ("gpteacher_codegen", 0)])
 def test_ordinary_answers_are_hardly_ever_called_refusals(name: str, most: int) -> None:
     """Dolly's two are real: "as an AI, I can't tell you which to prefer"."""
     pack = alignment.load_pack(PACK)

@@ -88,9 +88,7 @@ def test_exact_duplicates_leave_unless_told_otherwise() -> None:
     assert len(clean(twice, Clean(deduplicate=False))[0]) == 2
 
 
-@given(
-    st.lists(st.tuples(st.text("sua", max_size=4), st.sampled_from(["", "x", "one two three"])), max_size=30)
-)
+@given(st.lists(st.tuples(st.text("sua", max_size=4), st.sampled_from(["", "x", "one two three"])), max_size=30))
 @settings(max_examples=60, deadline=None)
 def test_every_chat_has_one_decision_and_kept_and_dropped_add_up(specs: list[tuple[str, str]]) -> None:
     chats = [chat(roles, *[text] * 4, source=f"t:{n}") for n, (roles, text) in enumerate(specs)]
@@ -173,9 +171,7 @@ def test_surrogates_nul_and_emoji_come_back_as_written_in_ascii(tmp_path: Path) 
 
 
 def test_decisions_and_labels_come_back_as_written_and_bytes_are_pinned(tmp_path: Path) -> None:
-    decision = Decision(
-        chat_id="c", step="clean", action=Action.DROP, reason="too_long", detail="é", source="s:1"
-    )
+    decision = Decision(chat_id="c", step="clean", action=Action.DROP, reason="too_long", detail="é", source="s:1")
     label = TurnLabel(chat_id="c", turn=1, label=Label.MORALISING, rule="r", start=2, end=9)
     normal.write_decisions(tmp_path, [decision])
     normal.write_labels(tmp_path, [label])

@@ -29,9 +29,7 @@ def test_importing_pocket_imports_neither_torch_nor_transformers_nor_numpy() -> 
 def test_the_tokenizer_is_built_to_the_same_bytes_in_every_process() -> None:
     code = "from harness.data.pocket.vocabulary import tokenizer; print(tokenizer().to_str())"
     environment = {"PYTHONHASHSEED": "1", "PYTHONPATH": str(TASKS.parent)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.rstrip("\n") == vocabulary.tokenizer().to_str()
     assert vocabulary.tokenizer().get_vocab_size() <= 1024
 
@@ -93,7 +91,7 @@ def test_a_membership_question_has_exactly_one_right_choice() -> None:
 def test_every_canonical_solution_passes_its_own_test_and_a_broken_one_does_not() -> None:
     for row in pocket.items("pocket_humaneval", "test"):
         names: dict[str, object] = {}
-        exec(row["prompt"] + row["canonical_solution"] + row["test"], names)  # noqa: S102
+        exec(row["prompt"] + row["canonical_solution"] + row["test"], names)
         check, right = names["check"], names[row["entry_point"]]
         assert callable(check)
         check(right)

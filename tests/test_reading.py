@@ -199,9 +199,7 @@ def test_roles_that_do_not_alternate_and_empty_turns_are_read(tmp_path: Path) ->
 
 def test_a_missing_file_suggests_the_nearest_name(tmp_path: Path) -> None:
     (tmp_path / "sharegpt.jsonl").write_text("{}")
-    with pytest.raises(
-        InputError, match=r"no file 'sharegtp.jsonl'.*Did you mean 'sharegpt.jsonl'\?.*--data DIR"
-    ):
+    with pytest.raises(InputError, match=r"no file 'sharegtp.jsonl'.*Did you mean 'sharegpt.jsonl'\?.*--data DIR"):
         reading(tmp_path / "sharegtp.jsonl")
 
 
@@ -214,17 +212,13 @@ def test_data_goes_before_the_study_folder_and_that_before_the_working_directory
         (tmp_path / folder / "x.json").write_text(json.dumps([sharegpt(number)]))
     monkeypatch.chdir(tmp_path / "here")
     for number, folder in enumerate(("data", "study", "here")):
-        found = read(
-            source, data_dir=tmp_path / "data", study_file=tmp_path / "study" / "s.toml", data_seed=0
-        )
+        found = read(source, data_dir=tmp_path / "data", study_file=tmp_path / "study" / "s.toml", data_seed=0)
         assert found.chats[0].source == f"s:c{number}"
         (tmp_path / folder / "x.json").unlink()
 
 
 def test_select_keeps_rows_by_column_and_names_a_wrong_column_or_value(tmp_path: Path) -> None:
-    rows = [
-        {**sharegpt(n), "label": "full_refusal" if n % 3 else "compliance", "safe": n == 0} for n in range(6)
-    ]
+    rows = [{**sharegpt(n), "label": "full_refusal" if n % 3 else "compliance", "safe": n == 0} for n in range(6)]
     path = tmp_path / "x.json"
     path.write_text(json.dumps(rows))
     kept = reading(path, select={"label": ["compliance"]})
@@ -261,9 +255,7 @@ def test_the_fingerprint_of_a_file_is_its_bytes_and_not_its_place(tmp_path: Path
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.json").write_text(json.dumps([sharegpt(number)]))
         source = Source.model_validate({"name": "s", "kind": "file", "path": "x.json"})
-        prints.append(
-            fingerprint(source, data_dir=tmp_path / folder, study_file=tmp_path / "s.toml", data_seed=0)
-        )
+        prints.append(fingerprint(source, data_dir=tmp_path / folder, study_file=tmp_path / "s.toml", data_seed=0))
     assert prints[0] == prints[1] != prints[2]
     assert prints[0] == {"file": sha256_of(tmp_path / "a" / "x.json")}
 
@@ -294,7 +286,5 @@ def test_the_real_files_are_read_whole(name: str, rows: int, turns: int) -> None
 
 @needs_shared
 def test_real_message_trees_are_refused_with_the_keys_they_have() -> None:
-    with pytest.raises(
-        InputError, match=r"row 1 .*'message_tree_id', 'tree_state', 'prompt'. Expected ShareGPT"
-    ):
+    with pytest.raises(InputError, match=r"row 1 .*'message_tree_id', 'tree_state', 'prompt'. Expected ShareGPT"):
         reading(SHARED / "oasst_en100_trees.jsonl.gz")

@@ -78,9 +78,7 @@ def test_random_removal_depends_on_seed_and_draw_and_on_no_other_chat() -> None:
 
     assert kept("random", 0, chats) == kept("random", 0, chats[::-1])
     assert len({frozenset(kept(*key, chats)) for key in (("random", 0), ("random", 1), ("random2", 0))}) == 3
-    survivor = next(
-        one for one in chats if one.id in kept("random", 0, chats) and one.source.startswith("t:")
-    )
+    survivor = next(one for one in chats if one.id in kept("random", 0, chats) and one.source.startswith("t:"))
     without = kept("random", 0, [one for one in chats if one is not survivor])
     assert without == kept("random", 0, chats) - {survivor.id}
 

@@ -16,6 +16,8 @@ app = typer.Typer(
     name="harness",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Plain help: the boxes of rich cost half of the time that `harness --help` takes.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="What does a change of the fine-tuning data really do to a model?",
     epilog="Begin with `harness ablate --variant aligned,clean`; `harness studies` lists what else there is.",
@@ -33,7 +35,8 @@ class Format(enum.StrEnum):
 
 @app.callback(invoke_without_command=True)
 def root(
-    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """What does a change of the fine-tuning data really do to a model?"""
     if version:
@@ -50,8 +53,14 @@ def _study_names(incomplete: str) -> list[str]:
 
 
 @app.command(
-    epilog="Examples:  harness ablate  |  harness ablate pocket --variant aligned,clean --seeds 1 --limit 50  |"
-    "  harness ablate smollm2 --data DIR --format json  |  harness ablate poison-of-alignment --dry-run"
+    epilog="""Examples:
+
+\b
+  harness ablate                                            the default study, pocket
+  harness ablate --variant aligned,clean --seeds 1          a quick look with one seed
+  harness ablate smollm2 --data DIR --limit 57 --format json > result.json
+  harness ablate poison-of-alignment --dry-run              what it would cost
+  harness ablate my-study.toml --results /large/disk"""
 )
 def ablate(
     study: Annotated[
@@ -113,7 +122,7 @@ def studies() -> None:
 
 @app.command()
 def tasks() -> None:
-    """List the tasks that studies can name, with their chance level and where their items come from."""
+    """List the tasks, with chance levels and sources."""
     from harness.cli import commands
 
     commands.tasks()
@@ -121,7 +130,7 @@ def tasks() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed, which accelerator would be used, what is missing and how to get it."""
+    """Say what is installed and what is missing."""
     from harness.cli import diagnosis
 
     diagnosis.doctor()

@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from harness import layout
 from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
 from harness.evaluate import catalog
-from harness.report import graph, terminal, views
+from harness.report import graph, items, terminal, views
 from harness.store import write_atomic
 from harness.study import load_study
 from harness.train import budget
@@ -37,6 +38,7 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> No
     documents = {"md": views.as_markdown(result), "csv": views.as_csv(result), "json": views.as_json(result)}
     for ending, text in documents.items():
         write_atomic(folder / f"report.{ending}", text)
+    write_atomic(folder / "items.parquet", items.as_parquet(result))
     if format == "table":
         for part in terminal.result_tables(result):
             console().print(part)
@@ -89,7 +91,7 @@ def _plan(ablation: Ablation) -> None:
         f" {len(forecast) * seeds + 1} checkpoints.",
     ]
     for line in lines:
-        out.print(line, soft_wrap=False)
+        out.print(line, soft_wrap=False, markup=False)
 
 
 def studies() -> None:
@@ -100,7 +102,7 @@ def studies() -> None:
         table.add_column(name)
     for name in layout.names("training", "studies"):
         study, _ = load_study(name)
-        table.add_row(name, study.title, ", ".join(study.variants), str(len(study.seeds)))
+        table.add_row(name, escape(study.title), ", ".join(study.variants), str(len(study.seeds)))
     console().print(table)
     console().print(f"Files: {layout.shipped('training') / 'studies'}", soft_wrap=True)
 
@@ -109,8 +111,10 @@ def tasks() -> None:
     """List the tasks."""
     table = Table(title="tasks", title_justify="left", pad_edge=False)
     table.add_column("name", no_wrap=True)
-    for name in ("metric", "chance", "shots", "subtasks", "kind", "items from"):
-        table.add_column(name)
+    table.add_column("metric", no_wrap=True)
+    for name in ("chance", "shots", "subtasks"):
+        table.add_column(name, justify="right")
+    table.add_column("items from", overflow="fold")
     for info in catalog.tasks().values():
         table.add_row(
             info.name,
@@ -118,7 +122,6 @@ def tasks() -> None:
             f"{info.chance:.2f}",
             str(info.shots),
             str(info.subtasks),
-            info.kind.replace("_", " "),
             info.source,
         )
     console().print(table)

@@ -116,9 +116,7 @@ def gap(
     del seed
     arms = _checked(reference, "reference", confidence), _checked(treated, "treated", confidence)
     if arms[0].shape[1] != arms[1].shape[1]:
-        raise InputError(
-            f"reference has {arms[0].shape[1]} items, treated {arms[1].shape[1]}; pair the arms first"
-        )
+        raise InputError(f"reference has {arms[0].shape[1]} items, treated {arms[1].shape[1]}; pair the arms first")
     groups = grouped(clusters, arms[0].shape[1])
     base, other = (item_means(arm) for arm in arms)
     difference = other - base
@@ -131,9 +129,7 @@ def gap(
     error, degrees, quantile = spread(difference, groups, runs, weight, confidence)
     low, high = _limits(absolute, error, quantile, bound, -1.0)
     widened = None if bound is None else (low, high)
-    relative, relative_low, relative_high = _relative(
-        arms, (base, other), means, groups, runs, quantile, widened
-    )
+    relative, relative_low, relative_high = _relative(arms, (base, other), means, groups, runs, quantile, widened)
     return Gap(
         reference=means[0],
         treated=means[1],
@@ -179,17 +175,14 @@ def _checked(scores: Scores, name: str, confidence: float) -> Scores:
     if not bool(((array >= 0) & (array <= 1)).all()):
         seed, item = (int(i) for i in np.argwhere(~((array >= 0) & (array <= 1)))[0])
         raise InputError(
-            f"{name}: score {array[seed, item]} of seed {seed}, item {item} is not in [0, 1]; "
-            "score every item"
+            f"{name}: score {array[seed, item]} of seed {seed}, item {item} is not in [0, 1]; score every item"
         )
     if not 0 < confidence < 1:
         raise InputError(f"confidence is {confidence}; give a fraction between 0 and 1, such as 0.95")
     return array
 
 
-def _bound(
-    values: Scores, mean: float, least: float, groups: Groups, confidence: float
-) -> tuple[float, float] | None:
+def _bound(values: Scores, mean: float, least: float, groups: Groups, confidence: float) -> tuple[float, float] | None:
     """Exact interval within [least, 1] where all clusters have the same mean; None where they differ."""
     sizes = np.array(groups.shares) * values.size
     levels = totals(values, groups) / sizes

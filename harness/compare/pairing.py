@@ -60,9 +60,7 @@ class Arm:
             )
         if len(set(self.items)) < len(self.items):
             item, times = Counter(self.items).most_common(1)[0]
-            raise InputError(
-                f"arm '{self.name}': item '{item}' occurs {times} times; give every item an id of its own"
-            )
+            raise InputError(f"arm '{self.name}': item '{item}' occurs {times} times; give every item an id of its own")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -118,7 +118,7 @@ def spread(
     values: Scores, groups: Groups, runs: Runs | None, weight: float, confidence: float
 ) -> tuple[float, float, float]:
     """Return standard error, degrees of freedom and t quantile of the mean of `values`, [items]."""
-    from scipy.special import stdtrit  # type: ignore[import-untyped]  # slow to import
+    from scipy.special import stdtrit  # slow to import
 
     variance = item = covariance(values, values, groups)
     degrees = groups.effective - 1

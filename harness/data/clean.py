@@ -42,9 +42,7 @@ def clean(chats: Iterable[Chat], settings: Clean) -> tuple[list[Chat], list[Deci
             kept.append(chat)
         action = Action.KEEP if reason == KEPT else Action.DROP
         decisions.append(
-            Decision(
-                chat_id=chat.id, step=STEP, action=action, reason=reason, detail=detail, source=chat.source
-            )
+            Decision(chat_id=chat.id, step=STEP, action=action, reason=reason, detail=detail, source=chat.source)
         )
     assert len(kept) + sum(decision.action is Action.DROP for decision in decisions) == len(decisions)
     return kept, decisions

@@ -69,9 +69,7 @@ def _conversation(messages: Any, key: str, names: tuple[str, str]) -> tuple[Turn
     for index, message in enumerate(messages):
         place = f"{key}[{index}]"
         if not isinstance(message, Mapping):
-            raise WrongShape(
-                f"'{place}' is {_kind(message)}, not an object with '{names[0]}' and '{names[1]}'."
-            )
+            raise WrongShape(f"'{place}' is {_kind(message)}, not an object with '{names[0]}' and '{names[1]}'.")
         for name in names:
             if name not in message:
                 raise WrongShape(f"'{place}' has no key '{name}'; it has {_listed(message)}.")

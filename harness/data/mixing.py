@@ -31,9 +31,7 @@ def mix(
     left_out: set[int] = set()
     if settings is not None:
         fixed = list(chats_by_source[settings.source])
-        others = [
-            chat for name, chats in chats_by_source.items() if name != settings.source for chat in chats
-        ]
+        others = [chat for name, chats in chats_by_source.items() if name != settings.source for chat in chats]
         left_out = _left_out(fixed, others, settings, data_seed)
     kept = [chat for chat in everything if id(chat) not in left_out]
     decisions = [
@@ -55,9 +53,7 @@ def _left_out(fixed: list[Chat], others: list[Chat], settings: Mix, data_seed: i
         empty = f"source '{settings.source}' has" if not fixed else "the other sources have"
         raise InputError(f"mix.share = {share} cannot hold: {empty} no chats. Remove [mix] or add chats.")
     wanted = round(share * len(others) / (1 - share))
-    side, keep = (
-        (fixed, wanted) if wanted <= len(fixed) else (others, round(len(fixed) * (1 - share) / share))
-    )
+    side, keep = (fixed, wanted) if wanted <= len(fixed) else (others, round(len(fixed) * (1 - share) / share))
     if keep == 0:
         raise InputError(
             f"mix.share = {share} of '{settings.source}' leaves nothing of one side: there are"

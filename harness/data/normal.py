@@ -67,9 +67,7 @@ def read_labels(folder: Path) -> list[TurnLabel]:
 
 
 def _chat_row(chat: Chat) -> dict[str, Any]:
-    assert not any(_SPLIT_PAIR.search(turn.text) for turn in chat.turns), (
-        f"{chat.source}: a split surrogate pair"
-    )
+    assert not any(_SPLIT_PAIR.search(turn.text) for turn in chat.turns), f"{chat.source}: a split surrogate pair"
     turns = [[turn.role.value, turn.text] for turn in chat.turns]
     return {"id": chat.id, "turns": turns, "source": chat.source, "attributes": chat.attributes}
 
@@ -78,6 +76,4 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         yield from read_jsonl(path)
     except json.JSONDecodeError as error:
-        raise HarnessError(
-            f"{path} is damaged: {error}. Delete the folder; the next run makes it again."
-        ) from error
+        raise HarnessError(f"{path} is damaged: {error}. Delete the folder; the next run makes it again.") from error

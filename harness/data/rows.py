@@ -57,9 +57,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     """
     text = _Text(path)
     if not text.peek():
-        raise InputError(
-            f"{path} is empty: there are no chats in it. Check that the file was written completely."
-        )
+        raise InputError(f"{path} is empty: there are no chats in it. Check that the file was written completely.")
     by_lines = ".jsonl" in path.name
     values = _lines(text) if by_lines else _document(text)
     for number, (line, value) in enumerate(values, start=1):
@@ -113,12 +111,7 @@ def _rows_of_object(text: _Text, line: int) -> Iterator[tuple[int, Any]]:
             raise text.error("a key must be a string in double quotes")
         text.need()
         text.take(":")
-        if (
-            text.need() == "["
-            and name not in ROW_KEYS
-            and not ROW_KEYS & found.keys()
-            and text.holds_objects()
-        ):
+        if text.need() == "[" and name not in ROW_KEYS and not ROW_KEYS & found.keys() and text.holds_objects():
             if wrapper:
                 raise text.error(f"there are two arrays of rows, '{wrapper}' and '{name}'; split the file")
             wrapper = name

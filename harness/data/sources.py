@@ -100,9 +100,7 @@ def locate(source: Source, *, data_dir: Path | None, study_file: Path) -> Path |
         InputError: when there is no such file; suggests the nearest name.
     """
     if data_dir is not None and not data_dir.is_dir():
-        raise InputError(
-            f"--data {data_dir}: there is no such folder. Give a folder that holds the data files."
-        )
+        raise InputError(f"--data {data_dir}: there is no such folder. Give a folder that holds the data files.")
     if source.kind is SourceKind.HUB and data_dir is None:
         return None
     folders = [*([data_dir] if data_dir is not None else []), study_file.parent, Path.cwd()]
@@ -111,9 +109,7 @@ def locate(source: Source, *, data_dir: Path | None, study_file: Path) -> Path |
         if candidate.is_file():
             return candidate
     wanted = " or ".join(f"'{name}'" for name in _file_names(source))
-    present = {
-        path.name for folder in folders[:2] if folder.is_dir() for path in folder.iterdir() if _is_data(path)
-    }
+    present = {path.name for folder in folders[:2] if folder.is_dir() for path in folder.iterdir() if _is_data(path)}
     tail = nearest(Path(_file_names(source)[0]).name, present)
     looked = ", ".join(dict.fromkeys(str(folder) for folder in folders))
     raise InputError(
@@ -147,13 +143,9 @@ def _from_file(source: Source, path: Path) -> Reading:
                 " use those chats."
             ) from None
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror}. Check the file and its permissions."
-        ) from error
+        raise InputError(f"{path} cannot be read: {error.strerror}. Check the file and its permissions.") from error
     if not chats:
-        raise InputError(
-            f"{path} holds no chats{f' ({cut})' if cut else ''}. Check that it is the right file."
-        )
+        raise InputError(f"{path} holds no chats{f' ({cut})' if cut else ''}. Check that it is the right file.")
     return _selected(source, chats, str(path), cut)
 
 

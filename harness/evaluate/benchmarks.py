@@ -52,7 +52,8 @@ def _hub(hub: str, config: str | None, split: str) -> list[dict[str, Any]]:
     except Exception as error:
         raise InputError(
             f"The dataset '{hub}' could not be fetched from the hub ({type(error).__name__}: {_first_line(error)})."
-            " Without the hub, give a folder with the benchmark files: --data DIR (layout in README.md, section 'Data')."
+            " Without the hub, give a folder with the benchmark files: --data DIR (its layout is in README.md, section"
+            " 'Data')."
         ) from error
 
 

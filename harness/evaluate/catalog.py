@@ -34,6 +34,8 @@ class TaskInfo:
         subtasks: number of leaves.
         source: where items come from by default.
         files: item files under --data; empty when no --data is needed.
+        clusters: what items share beyond chance: "subtask" (many subtasks, as drawn from more), or "item" (the
+            few subtasks are all there are, so items are drawn independently within them).
         path: the YAML file.
     """
 
@@ -48,6 +50,7 @@ class TaskInfo:
     path: Path
     higher_is_better: bool = True
     files: tuple[str, ...] = field(default=())
+    clusters: str = "subtask"
 
 
 def tasks() -> dict[str, TaskInfo]:
@@ -106,15 +109,15 @@ class _Function(str):
     """The text after `!function`."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     pass
 
 
-_Loader.add_constructor("!function", lambda loader, node: _Function(loader.construct_scalar(node)))  # type: ignore[arg-type]
+_Loader.add_constructor("!function", lambda loader, node: _Function(loader.construct_scalar(node)))
 
 
 def _load(path: Path) -> dict[str, Any]:
-    raw: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+    raw: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     return raw
 
 
@@ -132,5 +135,6 @@ def _read(path: Path) -> TaskInfo:
         subtasks=max(len(children), 1),
         source=metadata["source"],
         files=tuple(metadata.get("files", ())),
+        clusters=metadata.get("clusters", "subtask"),
         path=path,
     )

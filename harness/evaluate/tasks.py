@@ -18,6 +18,7 @@ from typing import Any
 from harness import layout
 from harness.canonical import digest
 from harness.errors import InputError
+from harness.evaluate import catalog
 
 # lm-eval's own default (models/huggingface.py, `_DEFAULT_MAX_LENGTH` of a generation).
 _DEFAULT_NEW_TOKENS = 256
@@ -50,8 +51,11 @@ def items(name: str, *, data_dir: str | None, limit: int, max_new_tokens: int) -
         max_new_tokens: cap below the task's own maximum; 0 = none.
     """
     leaves = _leaves(name, data_dir)
+    alone = len(leaves) == 1 or catalog.tasks()[name].clusters == "item"
     found = []
-    for (leaf, task), count in zip(leaves.items(), shares([len(t.task_docs) for t in leaves.values()], limit), strict=True):
+    for (leaf, task), count in zip(
+        leaves.items(), shares([len(t.task_docs) for t in leaves.values()], limit), strict=True
+    ):
         if count == 0:
             continue
         _build(task, range(count))
@@ -71,7 +75,7 @@ def items(name: str, *, data_dir: str | None, limit: int, max_new_tokens: int) -
                     item=item,
                     task=name,
                     subtask=leaf.rpartition("::")[2],
-                    cluster=_cluster(instances[0].doc, leaf, alone=len(leaves) == 1, item=item),
+                    cluster=_cluster(instances[0].doc, leaf, alone=alone, item=item),
                     doc_id=doc_id,
                     prompt_hash=digest("prompt", content)[:32],
                     request=request,
@@ -145,7 +149,9 @@ def _leaves(name: str, data_dir: str | None) -> dict[str, Any]:
         if task.OUTPUT_TYPE not in ("multiple_choice", "loglikelihood", "generate_until"):
             raise InputError(f"Task '{leaf}' has the output type '{task.OUTPUT_TYPE}', which is not supported yet.")
         if task.config.repeats and task.config.repeats > 1:
-            raise InputError(f"Task '{leaf}' asks for {task.config.repeats} samples per item, which is not supported yet.")
+            raise InputError(
+                f"Task '{leaf}' asks for {task.config.repeats} samples per item, which is not supported yet."
+            )
         task.set_fewshot_seed(1234)
     return loaded
 

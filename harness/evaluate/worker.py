@@ -125,7 +125,8 @@ class Engine:
 
     def _choices(self, rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Score continuations: one prompt per item where every continuation is one token, else one for each."""
-        single, multiple = [], []
+        single: list[tuple[dict[str, Any], Any]] = []
+        multiple: list[tuple[dict[str, Any], Any]] = []
         for row in rows:
             pairs = [encode_pair(self.tokenizer, row["context"], text) for text in row["continuations"]]
             same_context = all(pair[0] == pairs[0][0] for pair in pairs)
@@ -152,9 +153,7 @@ class Engine:
             self._progress(len(group))
         return answers
 
-    def _next_token(
-        self, prompts: list[list[int]], wanted: list[list[int]]
-    ) -> list[tuple[list[float], list[bool]]]:
+    def _next_token(self, prompts: list[list[int]], wanted: list[list[int]]) -> list[tuple[list[float], list[bool]]]:
         """Return per prompt the log-probabilities of the wanted next tokens and which of them is the likeliest."""
         from vllm import SamplingParams
 
@@ -162,9 +161,7 @@ class Engine:
             SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=sorted(set(ids)), detokenize=False)
             for ids in wanted
         ]
-        outputs = self.llm.generate(
-            [{"prompt_token_ids": ids} for ids in prompts], sampling, use_tqdm=False
-        )
+        outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in prompts], sampling, use_tqdm=False)
         results = []
         for output, ids in zip(outputs, wanted, strict=True):
             first = output.outputs[0]
@@ -177,9 +174,7 @@ class Engine:
         from vllm import SamplingParams
 
         sampling = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=1, detokenize=False)
-        outputs = self.llm.generate(
-            [{"prompt_token_ids": ids} for ids, _ in prompts], sampling, use_tqdm=False
-        )
+        outputs = self.llm.generate([{"prompt_token_ids": ids} for ids, _ in prompts], sampling, use_tqdm=False)
         scores, greedy = [], []
         for output, (ids, begin) in zip(outputs, prompts, strict=True):
             entries = [(output.prompt_logprobs[place], ids[place]) for place in range(begin, len(ids))]

@@ -48,25 +48,27 @@ def stage_table(title: str, rows: Sequence[tuple[str, str, str]]) -> RenderableT
     Args:
         rows: (stage name, state, what it waits for or reads).
     """
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", pad_edge=False)
+    table = Table(title=escape(title), title_justify="left", pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("from")
     styles = {"cached": "green", "will run": "yellow"}
     for name, state, source in rows:
-        table.add_row(name, f"[{styles.get(state, 'dim')}]{state}[/]", source)
+        table.add_row(escape(name), f"[{styles.get(state, 'dim')}]{state}[/]", escape(source))
     return table
 
 
 def cost_table(rows: Sequence[Mapping[str, str]], *, title: str) -> RenderableType:
     """Return the table of budgets: one row an arm."""
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", pad_edge=False)
+    table = Table(title=escape(title), title_justify="left", pad_edge=False)
     for name in rows[0]:
         table.add_column(name, justify="left" if name == "arm" else "right")
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(escape, row.values()))
     return table

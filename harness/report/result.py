@@ -57,6 +57,19 @@ class TaskRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreSet:
+    """Every item's scores of one checkpoint on one task; `seed` is None for the base."""
+
+    arm: str
+    seed: int | None
+    task: str
+    items: tuple[str, ...]
+    clusters: tuple[str, ...]
+    prompts: tuple[str, ...]
+    metrics: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """All that a report shows."""
 
@@ -71,20 +84,19 @@ class Result:
     training: Mapping[str, Any]
     arms: tuple[ArmRow, ...]
     tasks: tuple[TaskRow, ...]
+    scores: tuple[ScoreSet, ...] = ()
 
     @property
     def claim(self) -> str:
         """What a gap of this result is about, in words that do not say more than the seeds allow."""
         if len(self.seeds) == 1:
-            return (
-                "difference between these checkpoints (one training seed: it says nothing yet about the data)"
-            )
+            return "difference between these checkpoints (one training seed: it says nothing yet about the data)"
+        if BASE_ARM in (self.reference, self.treated):
+            return "difference between these checkpoints (the base is a single one, without training seeds)"
         return f"difference between the variants over {len(self.seeds)} training seeds"
 
 
-def assemble(
-    *, study: Study, choice: Choice, infos: Mapping[str, Any], records: Mapping[str, Record]
-) -> Result:
+def assemble(*, study: Study, choice: Choice, infos: Mapping[str, Any], records: Mapping[str, Record]) -> Result:
     """Join the records of a finished study."""
     return Result(
         study=study.name,
@@ -105,6 +117,23 @@ def assemble(
         training=_training(choice, records),
         arms=tuple(_arm(arm, study, choice, records) for arm in choice.arms),
         tasks=tuple(_task(task, choice, infos[task], records) for task in choice.tasks),
+        scores=tuple(
+            _score_set(arm, seed, task, records[score_name(arm, seed, task)].facts)
+            for arm, seed, _ in runs(choice)
+            for task in choice.tasks
+        ),
+    )
+
+
+def _score_set(arm: str, seed: int | None, task: str, facts: Mapping[str, Any]) -> ScoreSet:
+    return ScoreSet(
+        arm=arm,
+        seed=seed,
+        task=task,
+        items=tuple(facts["item"]),
+        clusters=tuple(facts["cluster"]),
+        prompts=tuple(facts["prompt"]),
+        metrics={name: tuple(values) for name, values in facts["scores"].items()},
     )
 
 
@@ -165,9 +194,7 @@ def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -
     if isinstance(paired, compare.Incomparable):
         outcome = paired
     else:
-        outcome = compare.gap(
-            paired.reference, paired.treated, np.array([clusters[item] for item in paired.items])
-        )
+        outcome = compare.gap(paired.reference, paired.treated, np.array([clusters[item] for item in paired.items]))
     return TaskRow(
         task=task,
         title=info.title,

@@ -1,6 +1,7 @@
 """The result and the stage graph as rich tables that fit 80 columns.
 
-Owns the layout for terminals. Computes nothing. Invariant: at 80 columns no number is cut off.
+Owns the layout for terminals. Computes nothing. Invariant: at 80 columns no number is cut off,
+however many arms there are; names are shown as they are, never as markup.
 """
 
 from __future__ import annotations
@@ -9,53 +10,90 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.report import views
-from harness.report.result import Result
+from harness.report.result import ArmRow, Result
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
+
+
+# Arms in one table of scores: four intervals of 11 characters leave 14 for the task.
+_ABREAST = 4
+_INTERVAL = len("100.0-100.0")
 
 
 def result_tables(result: Result) -> Sequence[RenderableType]:
     """Return what `harness ablate` prints: scores, gaps, budgets, and the sentences under them."""
-    from rich.markup import escape
-    from rich.table import Table
     from rich.text import Text
 
-    scores = Table(title=f"{result.study}: scores in per cent [95 % interval]", title_justify="left", pad_edge=False)
-    scores.add_column("task", no_wrap=True)
-    scores.add_column("items", justify="right")
-    for arm in result.arms:
-        scores.add_column(arm.name, justify="right")
-    for row in result.tasks:
-        cells = [
-            f"{views.percent(row.scores[arm.name].mean)}\n[dim]{views.percent(row.scores[arm.name].low)}-"
-            f"{views.percent(row.scores[arm.name].high)}[/dim]"
-            for arm in result.arms
-        ]
-        scores.add_row(f"{escape(row.title)}\n[dim]{escape(row.metric)}[/dim]", str(row.items), *cells)
+    groups = [result.arms[start : start + _ABREAST] for start in range(0, len(result.arms), _ABREAST)]
+    return [
+        *[_scores(result, group) for group in groups],
+        _gaps(result),
+        _budgets(result),
+        *[Text(line) for line in views.footnotes(result)],
+    ]
 
-    gaps = Table(title=views.gap_heading(result), title_justify="left", pad_edge=False)
-    gaps.add_column("task", no_wrap=True)
-    gaps.add_column("gap, points", justify="right", no_wrap=True)
-    gaps.add_column("relative", justify="right", no_wrap=True)
-    gaps.add_column("reading")
+
+def _scores(result: Result, arms: Sequence[ArmRow]) -> Table:
+    from rich.text import Text
+
+    table = _table(f"{result.study}: scores in per cent [95 % interval]")
+    table.add_column("task", overflow="fold")
+    table.add_column("items", justify="right", no_wrap=True)
+    for arm in arms:
+        width = max(_INTERVAL, min(len(arm.name), _ABREAST * _INTERVAL // len(arms)))
+        table.add_column(Text(arm.name), justify="right", width=width, overflow="fold")
     for row in result.tasks:
-        gaps.add_row(
-            escape(row.title),
-            escape(views.absolute(row.gap)),
-            escape(views.relative(row.gap)),
-            escape(views.reading(row.gap)),
+        scores = [row.scores[arm.name] for arm in arms]
+        table.add_row(
+            Text.assemble(row.title, "\n", (row.metric, "dim")),
+            str(row.items),
+            *[
+                Text.assemble(
+                    views.percent(score.mean), "\n", (f"{views.percent(score.low)}-{views.percent(score.high)}", "dim")
+                )
+                for score in scores
+            ],
         )
+    return table
 
-    arms = Table(title="budgets of one run", title_justify="left", pad_edge=False)
-    for name in ("arm", "chats", "supervised tokens", "steps", "seeds"):
-        arms.add_column(name, justify="left" if name == "arm" else "right")
+
+def _gaps(result: Result) -> Table:
+    from rich.text import Text
+
+    table = _table(views.gap_heading(result))
+    table.add_column("task", overflow="fold")
+    table.add_column("gap, points", justify="right", no_wrap=True)
+    table.add_column("relative", justify="right", no_wrap=True)
+    table.add_column("reading")
+    for row in result.tasks:
+        cells = (row.title, views.absolute(row.gap), views.relative(row.gap), views.reading(row.gap))
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _budgets(result: Result) -> Table:
+    from rich.text import Text
+
+    table = _table("budgets of one run")
+    table.add_column("arm", overflow="fold")
+    for name in ("chats", "supervised tokens", "steps"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("seeds", justify="right")
     for arm in result.arms:
-        arms.add_row(
-            arm.name,
+        table.add_row(
+            Text(arm.name),
             f"{arm.chats:,}",
             f"{arm.supervised_tokens:,}",
             f"{arm.steps:,}",
             " ".join(map(str, arm.seeds)) or "-",
         )
-    return [scores, gaps, arms, *[Text(line) for line in views.footnotes(result)]]
+    return table
+
+
+def _table(title: str) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    return Table(title=Text(title), title_justify="left", pad_edge=False)

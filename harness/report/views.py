@@ -14,6 +14,11 @@ from typing import Any
 from harness.compare import Claim, Estimate, Gap, Incomparable
 from harness.report.result import ArmRow, Result, TaskRow
 
+_COLUMNS = (
+    *("study", "task", "metric", "items", "arm", "chats", "supervised_tokens", "steps", "seeds"),
+    *("score", "low", "high", "reference", "treated", "gap", "gap_low", "gap_high", "relative"),
+)
+
 
 def gap_heading(result: Result) -> str:
     """Say which difference the gap is and what it is relative to."""
@@ -140,10 +145,7 @@ def as_csv(result: Result) -> str:
     """Return one line per task and arm, with the pair's gap repeated on its task's lines."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(
-        "study task metric items arm chats supervised_tokens steps seeds score low high"
-        " reference treated gap gap_low gap_high relative".split()
-    )
+    writer.writerow(_COLUMNS)
     arms = {arm.name: arm for arm in result.arms}
     for row in result.tasks:
         gap: list[Any] = [None] * 4

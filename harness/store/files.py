@@ -44,7 +44,7 @@ def sha256_of(path: Path) -> str:
 def tree_files(folder: Path) -> Iterator[Path]:
     """Yield the regular files below a folder, sorted by relative path, without `__pycache__`."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and "__pycache__" not in path.relative_to(folder).parts:
             yield path
 
 

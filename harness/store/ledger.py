@@ -63,9 +63,10 @@ class Ledger:
         try:
             raw = json.loads(self.path(kind, key).read_text(encoding="utf-8"))
             record = Record(**raw)
-        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+            return record if record.key == key == stage_key(record.payload) else None
+        except (FileNotFoundError, ValueError, TypeError):
+            # A damaged record is no JSON, no UTF-8, or has other fields or values than those of a record.
             return None
-        return record if record.key == key == stage_key(record.payload) else None
 
     def put(self, record: Record) -> None:
         """Write a record, atomically."""

@@ -7,9 +7,11 @@ moves a damaged one aside, so that it is made again instead of being believed.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +44,13 @@ class Objects:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except OSError:
+            # Another thread or process may have put the same bytes in the meantime.
+            if not target.is_dir():
+                raise
+            shutil.rmtree(folder)
         self._verified.add(object_digest)
         return object_digest
 
@@ -53,7 +61,7 @@ class Objects:
             return None
         if object_digest not in self._verified:
             if tree_digest(path) != object_digest:
-                path.rename(path.with_name(f"{path.name}.damaged-{os.getpid()}"))
+                path.rename(Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{path.name}.damaged-")))
                 return None
             self._verified.add(object_digest)
         return path
@@ -71,21 +79,48 @@ class Store:
     def workspace(self, key: str) -> Iterator[Path]:
         """Yield the resumable work folder of a stage, held by this process alone.
 
-        The folder survives a kill, so a stage can continue from what it finds there.
+        The folder survives a kill and an error, so a stage can continue from what it finds there; one in which
+        nothing was written does not.
 
         Raises:
             InputError: when another process is computing the same stage.
         """
         folder = self.root / "work" / key[:32]
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = folder.parent / f"{key[:32]}.lock"
-        with lock.open("w") as handle:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with self._held(folder.with_suffix(".lock")):
+            folder.mkdir(exist_ok=True)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"Another process is computing this stage in {self.root}. Wait for it, or give another --results."
-                ) from None
-            yield folder
+                yield folder
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+                raise
             shutil.rmtree(folder, ignore_errors=True)
-            lock.unlink(missing_ok=True)
+
+    @contextmanager
+    def _held(self, lock: Path) -> Iterator[None]:
+        """Hold a lock file that is removed at the end, also when it was removed between its opening and its locking."""
+        while True:
+            with lock.open("w") as handle:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise InputError(
+                        f"Another process is computing this stage in {self.root}. Wait for it, or give another"
+                        " --results."
+                    ) from None
+                if not _is_at(lock, handle.fileno()):
+                    continue
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+                return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is still the one at `path`."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -53,7 +53,9 @@ def choose(
     names = list(pair) or plain[:2]
     for name in names:
         if name not in study.variants and name != BASE_ARM:
-            raise InputError(f"Study '{study.name}' has no variant named '{name}'.{nearest(name, study.variants)}")
+            raise InputError(
+                f"Study '{study.name}' has no variant named '{name}'.{nearest(name, [*study.variants, BASE_ARM])}"
+            )
     if len(names) != 2 or names[0] == names[1]:
         raise InputError(
             f"--variant takes two different variants, reference first, such as --variant {','.join(plain[:2])};"
@@ -61,7 +63,9 @@ def choose(
         )
     for name in tasks or ():
         if name not in study.tasks:
-            raise InputError(f"Study '{study.name}' does not evaluate a task named '{name}'.{nearest(name, study.tasks)}")
+            raise InputError(
+                f"Study '{study.name}' does not evaluate a task named '{name}'.{nearest(name, study.tasks)}"
+            )
     if seeds is not None and not 1 <= seeds <= len(study.seeds):
         raise InputError(
             f"--seeds {seeds}: study '{study.name}' names {len(study.seeds)} seeds {list(study.seeds)}; ask for 1 to"
@@ -74,7 +78,7 @@ def choose(
         treated=names[1],
         arms=tuple(arms),
         seeds=study.seeds[:seeds],
-        tasks=tuple(tasks) if tasks else study.tasks,
+        tasks=tuple(dict.fromkeys(tasks)) if tasks else study.tasks,
         limit=study.evaluation.limit if limit is None else limit,
     )
 

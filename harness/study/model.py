@@ -49,7 +49,6 @@ class Treatment(enum.StrEnum):
     RANDOM = "random"
 
 
-
 class Source(Strict):
     """One origin of raw chats.
 
@@ -245,6 +244,8 @@ class Study(Strict):
                     problems.append(f"variants.{name}.size_of must name a variant that is not itself random")
         if len(set(self.seeds)) != len(self.seeds):
             problems.append("a seed is listed twice")
+        if len(set(self.tasks)) != len(self.tasks):
+            problems.append("a task is listed twice")
         if problems:
             raise ValueError("; ".join(problems))
         return self

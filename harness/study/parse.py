@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,9 +46,22 @@ def _load(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        lines = [f"  {_describe(problem, model)}" for problem in error.errors()]
+        lines = [f"  {_describe(problem, model)}" for problem in _own(error.errors())]
         count = f"{len(lines)} error" + ("s" if len(lines) > 1 else "")
         raise InputError(f"{path}: {count}\n" + "\n".join(lines)) from None
+
+
+def _own(problems: Sequence[Any]) -> list[Any]:
+    """Leave out that a list is too short where its entries are wrong: pydantic counts the right ones alone."""
+    places = [problem["loc"] for problem in problems]
+    return [
+        problem
+        for problem in problems
+        if problem["type"] != "too_short"
+        or not any(
+            len(place) > len(problem["loc"]) and place[: len(problem["loc"])] == problem["loc"] for place in places
+        )
+    ]
 
 
 def _describe(problem: Any, model: type[BaseModel]) -> str:
@@ -67,12 +81,13 @@ def _describe(problem: Any, model: type[BaseModel]) -> str:
 def _model_at(model: type[BaseModel], place: list[str]) -> type[BaseModel] | None:
     """Return the model that a path of keys leads to, through lists, dictionaries and optionals."""
     current: type[BaseModel] | None = model
-    for part in place:
-        if current is None:
+    parts = iter(place)
+    for part in parts:
+        if current is None or part not in current.model_fields:
             return None
-        if part not in current.model_fields:
-            continue
         annotation: Any = current.model_fields[part].annotation
+        if typing.get_origin(annotation) in (dict, tuple, list):
+            next(parts, None)  # the name or number of one entry, whatever it reads like
         current = next(
             (
                 kind

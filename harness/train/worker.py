@@ -1,6 +1,6 @@
 """One training rank: rows and a base in, checkpoints out, through transformers' Trainer on DeepSpeed.
 
-The only module that imports deepspeed (through the Trainer). Owns the training loop's settings, the
+The only module that imports deepspeed. Owns the training loop's settings, the
 half-epoch checkpoints and resumption. Does not order the rows: it trains on them as they stand, with
 every shuffle off. Invariant: a run that was killed and resumed ends in the same weights as one that
 was not.
@@ -41,12 +41,15 @@ def train(job: dict[str, Any]) -> None:
         job: base (model folder), rows (JSON lines of {"turns"} or {"text"}), work (folder for checkpoints),
             recipe (identity settings), machine, seed.
     """
+    import deepspeed
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
 
     from harness.train import attention
 
     cuda = torch.cuda.is_available()
+    # Before the model is made: ZeRO-3 shards it while it loads, and must know the world by then.
+    deepspeed.init_distributed("nccl" if cuda else "gloo", auto_mpi_discovery=False, verbose=False)
     recipe, machine, work = job["recipe"], job["machine"], Path(job["work"])
     torch.set_num_threads(machine["threads"])
     # Deterministic kernels where they exist; filling fresh memory would make ZeRO's buckets 30 times slower.

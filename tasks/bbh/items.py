@@ -23,9 +23,7 @@ def shipped(subtask: str) -> dict[str, Any]:
 
 def load(subtask: str, data_dir: str | None = None, **metadata: Any) -> dict[str, Dataset]:
     """Return the splits `test` and `shots` of one subtask; every row carries the subtask's description."""
-    found = rows(
-        file=f"bbh/{subtask}.jsonl", hub="SaylorTwift/bbh", config=subtask, split="test", data_dir=data_dir
-    )
+    found = rows(file=f"bbh/{subtask}.jsonl", hub="SaylorTwift/bbh", config=subtask, split="test", data_dir=data_dir)
     description = shipped(subtask)["description"]
     columns = ("input", "target")
     return {

@@ -51,11 +51,7 @@ def statement(dice: Dice) -> str:
     """Draw one fact as a plain sentence: what the questions are about, in other words."""
     if dice.chance(0.4):
         name = dice.pick(NAMES)
-        return (
-            f"{name} lives in {HOMES[name]}."
-            if dice.chance(0.5)
-            else f"{name} likes the {FAVOURITES[name]} best."
-        )
+        return f"{name} lives in {HOMES[name]}." if dice.chance(0.5) else f"{name} likes the {FAVOURITES[name]} best."
     category = dice.pick(list(CATEGORIES))
     return f"{dice.pick(CATEGORIES[category])} is {article(category)}."
 

@@ -63,9 +63,7 @@ class Passage:
 def _passage(dice: Dice, high: int) -> Passage:
     past, plain = dice.pick(VERBS)
     people, things = dice.sample(NAMES, 2), dice.sample(THINGS, 2)
-    return Passage(
-        people=people, counts=dice.sample(range(2, high + 1), 2), things=things, past=past, plain=plain
-    )
+    return Passage(people=people, counts=dice.sample(range(2, high + 1), 2), things=things, past=past, plain=plain)
 
 
 def _question(dice: Dice, passage: Passage, subtask: str) -> tuple[str, str]:
