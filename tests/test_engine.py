@@ -21,8 +21,13 @@ REQUESTS = [
     {"item": "one-token", "kind": "choices", "context": "Two of them.\nAnswer:", "continuations": [" A", " B", " C"]},
     {"item": "longer", "kind": "choices", "context": "The sky over it is", "continuations": [" very blue", " not"]},
     {
-        **{"item": "free", "kind": "generate", "context": "Q: Anna has 3 apples.", "until": ["\n"], "max_tokens": 12},
-        **{"temperature": 0.0, "seed": None},
+        "item": "free",
+        "kind": "generate",
+        "context": "Q: Anna has 3 apples.",
+        "until": ["\n"],
+        "max_tokens": 12,
+        "temperature": 0.0,
+        "seed": None,
     },
 ]
 

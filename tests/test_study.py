@@ -178,6 +178,16 @@ def test_a_wrong_value_is_refused_with_the_place_and_what_is_allowed(
             "'chats' has no effect on a source of kind 'file'",
         ),
         ('kind = "pocket"\nchats = 1500', 'kind = "hub"', "a source of kind 'hub' needs the key 'hub'"),
+        ("chats = 1500", 'chats = 1500\nsplit = "test"', "the key 'split' has no effect on a source of kind 'pocket'"),
+        ("chats = 1500", 'chats = 1500\non_truncated = "keep"', "'on_truncated' has no effect on a source of kind"),
+        ("rows = 5600", 'rows = 5600\nname = "x"', "the key 'name' has no effect on a base of kind 'pocket'"),
+        ("rows = 5600", 'rows = 5600\nrevision = "x"', "the key 'revision' has no effect on a base of kind 'pocket'"),
+        ("rows = 5600\n", "", "a base of kind 'pocket' needs the key 'rows'"),
+        (
+            'kind = "pocket"\nrecipe = "pocket-base"\nrows = 5600',
+            'kind = "wheel"',
+            "base of kind 'wheel' needs the key 'name'",
+        ),
     ],
 )
 def test_an_option_that_would_have_no_effect_is_refused(file: Path, old: str, new: str, message: str) -> None:
@@ -195,6 +205,7 @@ def test_an_option_that_would_have_no_effect_is_refused(file: Path, old: str, ne
         ),
         ("[variants.aligned]", "[variants.base]", "'base' is the untrained arm"),
         ("seeds = [0, 1, 2]", "seeds = [0, 1, 1]", "a seed is listed twice"),
+        ("{ aligned = 1400", "{ alinged = 1400", "estimate.chats names 'alinged', which is not a variant"),
         ('"pocket_drop"]', '"pocket_drop", "pocket_bbh"]', "a task is listed twice"),
         (
             "[clean]",
@@ -235,9 +246,9 @@ def test_a_file_that_is_not_text_is_named_with_the_byte(file: Path) -> None:
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(InputError, match="There is no study named 'pokcet'. Did you mean 'pocket'"):
+    with pytest.raises(InputError, match=r"There is no study named 'pokcet'\. Did you mean 'pocket'"):
         load_study("pokcet")
-    with pytest.raises(InputError, match="There is no recipe named 'smolm2'. Did you mean 'smollm2'"):
+    with pytest.raises(InputError, match=r"There is no recipe named 'smolm2'\. Did you mean 'smollm2'"):
         load_recipe("smolm2")
     with pytest.raises(InputError, match=r"'nowhere/x\.toml'"):
         load_study("nowhere/x.toml")

@@ -11,18 +11,22 @@ def main() -> None:
     # vLLM, DeepSpeed and tokenizers read these once at import; set here so that no command forgets.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import typer
+
     from harness.cli.app import app
 
     try:
-        app()
-    except KeyboardInterrupt:
+        # Not standalone: that mode would swallow Ctrl-C and the harness's own errors.
+        sys.exit(app(standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("\nInterrupted. Nothing is lost: the same command continues where it stopped.\n")
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader (`| head`) has gone; that is its choice, not an error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
+        show = getattr(error, "show", None)
+        if show is not None:
+            # Usage errors of the command line itself know how to show themselves.
+            show()
+            sys.exit(getattr(error, "exit_code", 2))
         from harness.errors import HarnessError
 
         if not isinstance(error, HarnessError):

@@ -34,7 +34,7 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> No
     if dry_run:
         _plan(ablation)
         return
-    folder = reports / result.study
+    folder = reports / result.study / result.selection
     documents = {"md": views.as_markdown(result), "csv": views.as_csv(result), "json": views.as_json(result)}
     for ending, text in documents.items():
         write_atomic(folder / f"report.{ending}", text)

@@ -74,7 +74,7 @@ def _machine() -> list[tuple[str, str, str]]:
             "; ".join(gpus) or "none",
             "training by NCCL, vLLM on CUDA" if gpus else "training by gloo, vLLM on CPU",
         ),
-        ("CPU, memory", f"{os.cpu_count()} cores, {memory:.0f} GiB", "4 GiB are enough for study pocket"),
+        ("CPU, memory", f"{os.cpu_count()} cores, {memory:.0f} GiB", "training and vLLM share them"),
         ("disk here", f"{free:.0f} GiB free", "checkpoints go under results/objects"),
         (
             "C++ compiler",

@@ -36,6 +36,7 @@ class TaskInfo:
         files: item files under --data; empty when no --data is needed.
         clusters: what items share beyond chance: "subtask" (many subtasks, as drawn from more), or "item" (the
             few subtasks are all there are, so items are drawn independently within them).
+        executes: whether answers are programs that scoring runs in the sandbox.
         path: the YAML file.
     """
 
@@ -51,6 +52,7 @@ class TaskInfo:
     higher_is_better: bool = True
     files: tuple[str, ...] = field(default=())
     clusters: str = "subtask"
+    executes: bool = False
 
 
 def tasks() -> dict[str, TaskInfo]:
@@ -78,7 +80,8 @@ def require(names: Iterable[str]) -> dict[str, TaskInfo]:
 
 def definition_digest(info: TaskInfo) -> str:
     """Return the digest of the files that define a task."""
-    return files_digest({path.name: path for path in _definition(info.path)})
+    root = layout.shipped("tasks")
+    return files_digest({path.relative_to(root).as_posix(): path for path in _definition(info.path)})
 
 
 def _definition(path: Path) -> list[Path]:
@@ -136,5 +139,6 @@ def _read(path: Path) -> TaskInfo:
         source=metadata["source"],
         files=tuple(metadata.get("files", ())),
         clusters=metadata.get("clusters", "subtask"),
+        executes=bool(raw.get("unsafe_code")),
         path=path,
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness import compare
 from harness.store import Record
-from harness.study.choice import BASE_ARM, Choice, runs, score_name
+from harness.study.choice import BASE_ARM, Choice, choose, runs, score_name
 from harness.study.model import Study
 
 
@@ -71,13 +71,19 @@ class ScoreSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """All that a report shows."""
+    """All that a report shows.
+
+    `limit` is the number of items per task that was asked for (0 = all); `selection` names what deviates from the
+    study file and is empty for the whole study.
+    """
 
     study: str
     title: str
     reference: str
     treated: str
     seeds: tuple[int, ...]
+    limit: int
+    selection: str
     profile: str
     filter: str
     funnel: Mapping[str, Any]
@@ -104,6 +110,8 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, Any], records:
         reference=choice.reference,
         treated=choice.treated,
         seeds=choice.seeds,
+        limit=choice.limit,
+        selection=_selection(study, choice),
         profile=study.profile,
         filter=study.filter,
         funnel={
@@ -123,6 +131,21 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, Any], records:
             for task in choice.tasks
         ),
     )
+
+
+def _selection(study: Study, choice: Choice) -> str:
+    """Name what was asked for beyond the study file, so that a quick look never overwrites the whole report."""
+    usual = choose(study, pair=(), seeds=None, tasks=None, limit=None)
+    parts = []
+    if (choice.reference, choice.treated) != (usual.reference, usual.treated):
+        parts.append(f"{choice.treated}-against-{choice.reference}")
+    if choice.seeds != usual.seeds:
+        parts.append(f"seeds-{len(choice.seeds)}")
+    if choice.limit != usual.limit:
+        parts.append(f"limit-{choice.limit}")
+    if choice.tasks != usual.tasks:
+        parts.append("-".join(choice.tasks))
+    return "_".join(parts)
 
 
 def _score_set(arm: str, seed: int | None, task: str, facts: Mapping[str, Any]) -> ScoreSet:

@@ -38,7 +38,7 @@ def result_tables(result: Result) -> Sequence[RenderableType]:
 def _scores(result: Result, arms: Sequence[ArmRow]) -> Table:
     from rich.text import Text
 
-    table = _table(f"{result.study}: scores in per cent [95 % interval]")
+    table = _table(f"{result.study}: scores in per cent, 95 % interval below")
     table.add_column("task", overflow="fold")
     table.add_column("items", justify="right", no_wrap=True)
     for arm in arms:

@@ -65,6 +65,10 @@ def footnotes(result: Result) -> list[str]:
         f"Scores in per cent, gaps in points; intervals 95 %. {gap_heading(result)}.",
         f"A gap is a {result.claim}.",
     ]
+    if result.limit:
+        lines.append(
+            f"At most {result.limit} items per task, spread evenly over its subtasks: not the whole benchmark."
+        )
     if any(isinstance(row.gap, Gap) and row.gap.relative is None for row in result.tasks):
         lines.append("A dash: the relative gap's denominator is not distinguishable from zero.")
     return lines
@@ -82,6 +86,7 @@ def _document(result: Result) -> dict[str, Any]:
         "reference": result.reference,
         "treated": result.treated,
         "seeds": list(result.seeds),
+        "limit": result.limit,
         "profile": result.profile,
         "filter": result.filter,
         "claim": result.claim,

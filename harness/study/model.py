@@ -78,10 +78,13 @@ class Source(Strict):
         for name in needed:
             if getattr(self, name) is None:
                 raise ValueError(f"a source of kind '{self.kind.value}' needs the key '{name}'")
-        unused = {"chats": SourceKind.POCKET, "hub": SourceKind.HUB}
-        for name, kind in unused.items():
-            if getattr(self, name) is not None and self.kind is not kind:
-                raise ValueError(f"the key '{name}' has no effect on a source of kind '{self.kind.value}'")
+        used = {
+            SourceKind.POCKET: {"chats", "select"},
+            SourceKind.FILE: {"path", "select", "on_truncated"},
+            SourceKind.HUB: {"hub", "split", "path", "select", "on_truncated"},
+        }[self.kind]
+        for name in sorted(self.model_fields_set - used - {"name", "kind"}):
+            raise ValueError(f"the key '{name}' has no effect on a source of kind '{self.kind.value}'")
         return self
 
 
@@ -166,6 +169,16 @@ class Base(Strict):
     hidden: Annotated[int, Field(ge=0)] = 0
     vocabulary: Annotated[int, Field(ge=0)] = 0
 
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Base:
+        own = {BaseKind.POCKET: {"recipe", "rows"}, BaseKind.HUB: {"name", "revision"}}.get(self.kind, {"name"})
+        for name in sorted(own - {"revision"}):
+            if not getattr(self, name):
+                raise ValueError(f"a base of kind '{self.kind.value}' needs the key '{name}'")
+        for name in sorted(self.model_fields_set & ({"name", "revision", "recipe", "rows"} - own)):
+            raise ValueError(f"the key '{name}' has no effect on a base of kind '{self.kind.value}'")
+        return self
+
 
 class Evaluation(Strict):
     """How checkpoints are asked.
@@ -242,6 +255,8 @@ class Study(Strict):
                 other = self.variants.get(variant.size_of)
                 if other is None or other.treatment is Treatment.RANDOM:
                     problems.append(f"variants.{name}.size_of must name a variant that is not itself random")
+        for name in sorted(self.estimate.chats.keys() - self.variants.keys()):
+            problems.append(f"estimate.chats names '{name}', which is not a variant")
         if len(set(self.seeds)) != len(self.seeds):
             problems.append("a seed is listed twice")
         if len(set(self.tasks)) != len(self.tasks):

