@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.study.choice import BASE_ARM, Choice, runs, score_name
-from harness.study.model import BaseKind, Machine, Recipe, Study
+from harness.study.model import BaseKind, Machine, Recipe, Study, Variant
 
 
 class Kind(enum.StrEnum):
@@ -121,8 +121,8 @@ def _data_stages(study: Study, choice: Choice, prints: Fingerprints) -> list[Sta
                 kind=Kind.VARIANT,
                 # The name of a variant is no part of what it is, so a renamed one is found again.
                 settings={
-                    "treatment": variant.model_dump(mode="json", exclude={"size_of"}),
-                    "size_of": twin.model_dump(mode="json", exclude={"size_of"}) if twin else None,
+                    "treatment": _treatment(variant),
+                    "size_of": _treatment(twin) if twin else None,
                     "seed": study.data_seed if twin else None,
                 },
                 inputs={"chats": "clean", "labels": "label"},
@@ -130,6 +130,12 @@ def _data_stages(study: Study, choice: Choice, prints: Fingerprints) -> list[Sta
             )
         )
     return stages
+
+
+def _treatment(variant: Variant) -> dict[str, Any]:
+    """Return what a variant does; the order in which its labels are listed is no part of it."""
+    settings = variant.model_dump(mode="json", exclude={"size_of"})
+    return {**settings, "labels": sorted(settings["labels"])}
 
 
 def _base_stage(study: Study, pretraining: Recipe | None, prints: Fingerprints) -> Stage:

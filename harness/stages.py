@@ -21,6 +21,7 @@ from harness.evaluate import tasks
 from harness.evaluate.engine import Engine
 from harness.nouns import Action, Decision
 from harness.plan import Kind
+from harness.process import Worker
 from harness.progress import Bar
 from harness.runner import Execute, Job, Made
 from harness.store.files import read_jsonl, sha256_of, tree_digest, write_jsonl
@@ -125,7 +126,14 @@ class Context:
         assert self.pretraining is not None
         start = job.work / "untrained"
         if not (start / "config.json").exists():
-            pocket.build_base(start, {})
+            with Worker(
+                module="harness.data.pocket.model",
+                arguments=[str(start)],
+                environments=[{"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}],
+                log=log,
+            ) as worker:
+                for _ in worker.messages():
+                    pass
         documents = ({"text": text} for text in pocket.documents(self.study.data_seed, self.study.base.rows))
         return self._trained(
             job,

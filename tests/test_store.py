@@ -312,3 +312,14 @@ def test_a_workspace_in_which_nothing_was_written_leaves_nothing(tmp_path: Path)
     with pytest.raises(ZeroDivisionError), Store(tmp_path).workspace("k" * 64):
         raise ZeroDivisionError
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_changed_digit_in_a_stored_score_is_noticed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    payload = stage_payload(kind="score", version=1, settings={}, inputs={})
+    key = stage_key(payload)
+    store.ledger.put(Record(key=key, payload=payload, output="0" * 64, facts={"scores": {"acc": [0.0, 1.0]}}))
+    assert store.ledger.get("score", key) is not None
+    path = store.ledger.path("score", key)
+    path.write_text(path.read_text().replace("0.0", "1.0"))
+    assert store.ledger.get("score", key) is None

@@ -165,6 +165,8 @@ def test_ctrl_c_stops_the_workers_says_that_nothing_is_lost_and_exits_130(study:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests run in a shell's background, SIGINT is ignored and would stay so.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not any((tmp_path / "results" / "work").glob("*/training/job.json")):
         assert victim.poll() is None

@@ -6,8 +6,10 @@ JSON document and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +28,7 @@ from harness.train import budget
 
 def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> None:
     """Run or only plan a study, print its result, write its report."""
-    with Bars() as bars:
+    with Bars() as bars, _quiet_stdout():
         ablation = Ablation(request, bars, dry=dry_run)
         if not dry_run:
             result = ablation.run()
@@ -48,6 +50,20 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> No
     total = len(ablation.stages)
     bars.note(f"{ran} of {total} stages ran, {total - ran} were cached.")
     bars.note(f"Records: {ablation.store.ledger.root}   Report: {folder / 'report.md'}")
+
+
+@contextlib.contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """Send what libraries print on stdout, also from C, to stderr: stdout is for the result alone."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
 
 
 def _plan(ablation: Ablation) -> None:

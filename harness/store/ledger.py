@@ -37,6 +37,10 @@ class Record:
     facts: Mapping[str, Any] = field(default_factory=dict)
     telemetry: Mapping[str, Any] = field(default_factory=dict)
 
+    def seal(self) -> str:
+        """Return the digest that is stored beside the record, so that a changed digit in a score is noticed."""
+        return digest("harness.record", [self.payload, self.output, self.facts])
+
 
 def stage_payload(*, kind: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
     """Return the structure whose digest is the stage's key; inputs are content digests."""
@@ -59,12 +63,13 @@ class Ledger:
         return self.root / kind / f"{key[:32]}.json"
 
     def get(self, kind: str, key: str) -> Record | None:
-        """Return the record of a key; None when there is none, or when its payload is not the key's."""
+        """Return the record of a key; None when there is none, or when its contents are not the key's or the seal's."""
         try:
             raw = json.loads(self.path(kind, key).read_text(encoding="utf-8"))
-            record = Record(**raw)
-            return record if record.key == key == stage_key(record.payload) else None
-        except (FileNotFoundError, ValueError, TypeError):
+            record = Record(**{name: value for name, value in raw.items() if name != "seal"})
+            whole = record.key == key == stage_key(record.payload) and record.seal() == raw.get("seal")
+            return record if whole else None
+        except (FileNotFoundError, ValueError, TypeError, AttributeError):
             # A damaged record is no JSON, no UTF-8, or has other fields or values than those of a record.
             return None
 
@@ -77,6 +82,7 @@ class Ledger:
                 "output": record.output,
                 "facts": record.facts,
                 "telemetry": record.telemetry,
+                "seal": record.seal(),
             },
             indent=1,
             sort_keys=True,

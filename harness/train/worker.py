@@ -18,6 +18,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.process import die_with_parent, send
+from harness.store.files import read_jsonl
 from harness.train.budget import checkpoint_steps, total_steps
 from harness.train.examples import IGNORED, Example, from_chat, from_document
 
@@ -57,7 +58,7 @@ def train(job: dict[str, Any]) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     set_seed(job["seed"])
     tokenizer = AutoTokenizer.from_pretrained(job["base"])
-    examples = [_example(tokenizer, json.loads(line), recipe["max_length"]) for line in Path(job["rows"]).open()]
+    examples = [_example(tokenizer, row, recipe["max_length"]) for row in read_jsonl(Path(job["rows"]))]
     world = int(os.environ["WORLD_SIZE"])
     accumulation = recipe["global_batch"] // (machine["micro_batch"] * world)
     chats = len(examples)
@@ -129,7 +130,8 @@ def train(job: dict[str, Any]) -> None:
         send(
             {
                 "event": "done",
-                "losses": [history[step] for step in sorted(history)],
+                # A diverged run is recorded as such: JSON and keys know no NaN.
+                "losses": [history[step] if math.isfinite(history[step]) else None for step in sorted(history)],
                 "steps": trainer.state.global_step,
                 "chats": chats,
                 "cut_chats": sum(example.cut for example in examples),

@@ -5,12 +5,14 @@ Owns the architecture and the folder's layout. Does not train. Invariant: equal 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.data.pocket import circuits, vocabulary
 from harness.errors import InputError, nearest
+from harness.process import die_with_parent
 
 #: The only settings there are, with their defaults; head_dim is 32 because vLLM on a CPU refuses 16.
 DEFAULTS: dict[str, int | float] = {
@@ -71,3 +73,13 @@ def build_base(directory: Path, settings: Mapping[str, Any]) -> None:
     circuits.structure(model, int(values["seed"]))
     model.generation_config = library.GenerationConfig(eos_token_id=end, pad_token_id=pad, do_sample=False)
     model.save_pretrained(directory, safe_serialization=True)
+
+
+def main() -> None:
+    """Write the untrained model into the folder named first; run as a worker, because transformers is talkative."""
+    die_with_parent()
+    build_base(Path(sys.argv[1]), {})
+
+
+if __name__ == "__main__":
+    main()
