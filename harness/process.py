@@ -29,8 +29,21 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when its parent ends; called first in every worker."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() == 1 and os.environ.get("HARNESS_PARENT") not in (None, "1"):
+    # The parent may have died before that call took effect; whoever adopts orphans here is not it.
+    if os.environ.get("HARNESS_PARENT") not in (None, str(os.getppid())):
         os._exit(1)
+
+
+def cuda_present() -> bool:
+    """Whether this machine shows a CUDA device, asked without importing torch."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return not hidden and any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def stop_all() -> None:
+    """Kill every worker that is running; for a program that has to end at once."""
+    for worker in list(_running):
+        worker.kill()
 
 
 def send(message: Mapping[str, Any]) -> None:
@@ -58,6 +71,7 @@ class Worker:
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         self._processes: list[subprocess.Popen[str]] = []
+        _running.add(self)
         self._channel = read
         self._buffer = b""
         try:
@@ -147,17 +161,27 @@ class Worker:
 
     def stop(self) -> None:
         """Kill the whole group of every process and wait for them."""
+        self.kill()
+        _running.discard(self)
         for process in self._processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
             if process.stdin is not None:
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.close()
             process.wait()
         os.close(self._channel)
 
+    def kill(self) -> None:
+        """Send SIGKILL to the whole group of every process; whoever reads the messages sees the end."""
+        for process in self._processes:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
     def _failure(self) -> WorkerError:
         codes = [process.poll() for process in self._processes]
         text = self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
         tail = "\n".join(text.strip().splitlines()[-15:])
         return WorkerError(f"A worker process ended with exit codes {codes}. The end of {self._log}:\n{tail}")
+
+
+_running: set[Worker] = set()

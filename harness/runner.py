@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.plan import VERSIONS, Stage
+from harness.process import stop_all
 from harness.progress import Progress
 from harness.store import Record, Store, stage_key
 from harness.store.ledger import stage_payload
@@ -88,9 +89,27 @@ class Runner:
                 with self._questions.setdefault(stage_key(self.payload(stage, inputs)), threading.Lock()):
                     record = self._lookup(stage, inputs)
                     if record is None or (need_object and self._store.objects.get(record.output) is None):
-                        record = self._run(stage, inputs)
+                        before, record = record, self._run(stage, inputs)
+                        if before is not None and before.output != record.output:
+                            self._forget_after(name)
             self._records[name] = record
             return record
+
+    def _forget_after(self, name: str) -> None:
+        """Forget what was believed of the stages that depend on one that came out differently than recorded."""
+        changed = {name}
+        for stage in self._stages.values():
+            if changed & set(stage.inputs.values()):
+                changed.add(stage.name)
+                self._records.pop(stage.name, None)
+
+    def settle(self) -> dict[str, Record]:
+        """Ensure every stage until nothing runs any more, and return all records: one consistent state."""
+        while True:
+            before = len(self.ran)
+            records = {name: self.ensure(name) for name in self._stages}
+            if len(self.ran) == before:
+                return records
 
     def ensure_all(self, names: Sequence[str], *, parallel: int = 1) -> None:
         """Ensure several stages, up to `parallel` of them at the same time; their inputs come first."""
@@ -108,7 +127,9 @@ class Runner:
                 for future in futures:
                     future.result()
             except BaseException:
+                # The pool waits for its threads, and these for their workers: end those first.
                 pool.shutdown(wait=False, cancel_futures=True)
+                stop_all()
                 raise
 
     def state(self, name: str) -> State:

@@ -19,7 +19,7 @@ from typing import Any
 from harness.data import alignment, clean, mixing, normal, order, pocket, sources, variants
 from harness.evaluate import tasks
 from harness.evaluate.engine import Engine
-from harness.nouns import Action, Decision
+from harness.nouns import Action, Chat, Decision
 from harness.plan import Kind
 from harness.process import Worker
 from harness.progress import Bar
@@ -65,7 +65,9 @@ class Context:
             if reading.cut:
                 job.progress.note(reading.cut)
         target = _fresh(job)
-        count = normal.write_chats(target, [chat for reading in readings for chat in reading.chats])
+        count = normal.write_chats(
+            target, [_stamped(chat, reading.source) for reading in readings for chat in reading.chats]
+        )
         facts = {
             "rows": {reading.source: reading.rows for reading in readings},
             "selected": {reading.source: len(reading.chats) for reading in readings},
@@ -81,6 +83,7 @@ class Context:
             source.name: [chat for chat in cleaned if chat.source.partition(":")[0] == source.name]
             for source in self.study.sources
         }
+        assert sum(map(len, by_source.values())) == len(cleaned), "every chat belongs to a source"
         kept, left_out = mixing.mix(by_source, self.study.mix, self.study.data_seed)
         target = _fresh(job)
         normal.write_chats(target, kept)
@@ -125,15 +128,19 @@ class Context:
             return Made(folder=target, facts={"weights": weights_digest(target), "parameters": parameters(target)})
         assert self.pretraining is not None
         start = job.work / "untrained"
-        if not (start / "config.json").exists():
+        if not start.exists():
+            # transformers writes the configuration before the weights: only a renamed folder is whole.
+            half = job.work / "untrained.half"
+            shutil.rmtree(half, ignore_errors=True)
             with Worker(
                 module="harness.data.pocket.model",
-                arguments=[str(start)],
+                arguments=[str(half)],
                 environments=[{"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}],
                 log=log,
             ) as worker:
                 for _ in worker.messages():
                     pass
+            half.rename(start)
         documents = ({"text": text} for text in pocket.documents(self.study.data_seed, self.study.base.rows))
         return self._trained(
             job,
@@ -215,12 +222,14 @@ class Context:
                     "subtask": item.subtask,
                     "cluster": item.cluster,
                     "doc_id": item.doc_id,
+                    "doc": item.doc,
                     "prompt": item.prompt_hash,
                 }
                 for item in found
             ],
         )
-        return Made(folder=target, facts={"items": len(found)})
+        longest = max((item.request.get("max_tokens", 1) for item in found), default=1)
+        return Made(folder=target, facts={"items": len(found), "longest_answer": longest})
 
     def predict(self, job: Job) -> Made:
         """Ask one checkpoint one task."""
@@ -337,6 +346,11 @@ def _fresh(job: Job) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     return target
+
+
+def _stamped(chat: Chat, source: str) -> Chat:
+    """Return a chat whose source begins with the name that the study gives it."""
+    return chat if chat.source.startswith(f"{source}:") else replace(chat, source=f"{source}:{chat.source}")
 
 
 def _reasons(decisions: Iterable[Decision]) -> dict[str, int]:

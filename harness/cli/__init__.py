@@ -29,6 +29,10 @@ def main() -> None:
             sys.exit(getattr(error, "exit_code", 2))
         from harness.errors import HarnessError
 
+        if isinstance(error, OSError):
+            # A full disk or a folder that may not be written: no bug of ours, and a trace would not help.
+            sys.stderr.write(f"Error: {error.strerror or error}: {error.filename or 'no file named'}\n")
+            sys.exit(1)
         if not isinstance(error, HarnessError):
             raise
         sys.stderr.write(f"Error: {error}\n")

@@ -19,6 +19,7 @@ from rich.table import Table
 from harness import layout
 from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
+from harness.errors import InputError
 from harness.evaluate import catalog
 from harness.report import graph, items, terminal, views
 from harness.store import write_atomic
@@ -28,6 +29,8 @@ from harness.train import budget
 
 def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> None:
     """Run or only plan a study, print its result, write its report."""
+    if reports.exists() and not reports.is_dir():
+        raise InputError(f"--reports {reports} is a file; give a folder.")
     with Bars() as bars, _quiet_stdout():
         ablation = Ablation(request, bars, dry=dry_run)
         if not dry_run:
@@ -147,4 +150,5 @@ def console() -> Console:
     """Return the console for results: 80 columns wherever the width is unknown."""
     if sys.stdout.isatty():
         return Console()
-    return Console(width=int(os.environ.get("COLUMNS", "80")))
+    columns = os.environ.get("COLUMNS", "")
+    return Console(width=int(columns) if columns.isdigit() and int(columns) else 80)

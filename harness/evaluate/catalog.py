@@ -80,17 +80,21 @@ def require(names: Iterable[str]) -> dict[str, TaskInfo]:
 
 def definition_digest(info: TaskInfo) -> str:
     """Return the digest of the files that define a task."""
-    root = layout.shipped("tasks")
-    return files_digest({path.relative_to(root).as_posix(): path for path in _definition(info.path)})
+    roots = (layout.shipped("tasks"), layout.package())
+    named = {}
+    for path in _definition(info.path):
+        root = next(root for root in roots if path.is_relative_to(root))
+        named[path.relative_to(root).as_posix()] = path
+    return files_digest(named)
 
 
 def _definition(path: Path) -> list[Path]:
     raw = _load(path)
     files = [path]
     for module in sorted(_functions(raw)):
-        candidate = path.parent / f"{module}.py"
-        if candidate.exists():
-            files.append(candidate)
+        local = path.parent / f"{module}.py"
+        ours = layout.package() / f"{module.removeprefix('harness.').replace('.', '/')}.py"
+        files += [file for file in (local, ours) if file.exists()][:1]
     includes = raw.get("include", [])
     for name in [includes] if isinstance(includes, str) else includes:
         files += _definition(path.parent / name)

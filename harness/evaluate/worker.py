@@ -8,6 +8,7 @@ weights have proved to be the checkpoint's own (a fingerprint against a fresh lo
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -92,8 +93,10 @@ class Engine:
                 logits = reference(torch.tensor([ids])).logits[0].float()
             wanted = torch.log_softmax(logits, -1)[range(len(ids) - 1), ids[1:]].tolist()
             [given], _ = self._score_prompts([(ids, 1)])
-            worst = max(worst, sum(abs(a - b) for a, b in zip(wanted, given, strict=True)) / len(given))
-        if worst > _TOLERANCE[self.dtype]:
+            distance = sum(abs(a - b) for a, b in zip(wanted, given, strict=True)) / len(given)
+            # `max` would drop a NaN and call broken weights proved.
+            worst = distance if math.isnan(distance) else max(worst, distance)
+        if not worst <= _TOLERANCE[self.dtype]:
             raise RuntimeError(
                 f"After loading {self.model} the engine's log-probabilities differ from the checkpoint's by {worst:.4f}"
                 f" on average (allowed: {_TOLERANCE[self.dtype]}); its answers would not be this checkpoint's."
@@ -120,6 +123,7 @@ class Engine:
             "engine_version": self.version,
             "dtype": self.dtype,
             "truncated_prompts": self._cut,
+            "unfinished": sum(answer.get("finish") == "length" for answer in answers.values()),
             "generated_tokens": sum(answer.get("tokens", 0) for answer in answers.values()),
         }
 
@@ -217,6 +221,7 @@ class Engine:
     def _fit(self, ids: list[int], room: int) -> list[int]:
         """Drop the start of a prompt that leaves no room for its answer, as lm-eval does; count it."""
         limit = self.max_length - room
+        assert limit > 0, "the runner refuses answers that leave no room for a prompt"
         if len(ids) > limit:
             self._cut += 1
             return ids[-limit:]

@@ -7,7 +7,7 @@ Invariant: it reads records only, so a report is the same whether its stages ran
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,9 @@ class ArmRow:
         seeds: training seeds; empty for the base.
         dropped: chats dropped by the treatment, by reason.
         weights: digest of the final weights per seed.
+        cut_chats, silent_chats: chats of one run that lost their end to the length limit, and those of them that have
+            no token left to learn from.
+        diverged: seeds whose loss was not a number at some step.
     """
 
     name: str
@@ -41,11 +44,20 @@ class ArmRow:
     seeds: tuple[int, ...]
     dropped: Mapping[str, int]
     weights: Mapping[str, str]
+    cut_chats: int = 0
+    silent_chats: int = 0
+    diverged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskRow:
-    """What one task said: scores by arm, and the gap of the pair or why there is none."""
+    """What one task said: scores by arm, and the gap of the pair or why there is none.
+
+    Attributes:
+        controls: the treated arm against each random control, which had as many chats.
+        truncated_prompts: prompts over all checkpoints that lost their start to the length limit.
+        unfinished: answers over all checkpoints that ended at the limit of new tokens.
+    """
 
     task: str
     title: str
@@ -54,6 +66,9 @@ class TaskRow:
     items: int
     scores: Mapping[str, compare.Estimate]
     gap: compare.Gap | compare.Incomparable
+    controls: Mapping[str, compare.Gap | compare.Incomparable] = field(default_factory=dict)
+    truncated_prompts: int = 0
+    unfinished: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +130,7 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, Any], records:
         profile=study.profile,
         filter=study.filter,
         funnel={
+            "cut": records["chats"].facts["cut"],
             "read": records["chats"].facts["rows"],
             "selected": records["chats"].facts["selected"],
             "cleaned": records["clean"].facts["cleaned"],
@@ -197,6 +213,9 @@ def _arm(arm: str, study: Study, choice: Choice, records: Mapping[str, Record]) 
         seeds=choice.seeds,
         dropped=records[f"variant/{arm}"].facts["dropped"],
         weights={str(seed): str(own["weights"]) for seed, own in zip(choice.seeds, facts, strict=True)},
+        cut_chats=int(facts[0]["cut_chats"]),
+        silent_chats=int(facts[0]["silent_chats"]),
+        diverged=tuple(seed for seed, own in zip(choice.seeds, facts, strict=True) if None in own["losses"]),
     )
 
 
@@ -212,12 +231,7 @@ def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -
             scores=np.array([one["scores"][info.primary] for one in facts], dtype=float),
         )
         clusters = dict(zip(facts[0]["item"], facts[0]["cluster"], strict=True))
-    paired = compare.pair(arms[choice.reference], arms[choice.treated])
-    outcome: compare.Gap | compare.Incomparable
-    if isinstance(paired, compare.Incomparable):
-        outcome = paired
-    else:
-        outcome = compare.gap(paired.reference, paired.treated, np.array([clusters[item] for item in paired.items]))
+    asked = [records[score_name(arm, seed, task, kind="predict")].facts for arm, seed, _ in runs(choice)]
     return TaskRow(
         task=task,
         title=info.title,
@@ -228,5 +242,21 @@ def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -
             name: compare.interval(arm.scores, np.array([clusters[item] for item in arm.items]))
             for name, arm in arms.items()
         },
-        gap=outcome,
+        gap=_gap(arms[choice.reference], arms[choice.treated], clusters),
+        controls={
+            name: _gap(arms[name], arms[choice.treated], clusters)
+            for name in choice.arms
+            if name not in (BASE_ARM, choice.reference, choice.treated)
+        },
+        truncated_prompts=sum(facts["truncated_prompts"] for facts in asked),
+        unfinished=sum(facts["unfinished"] for facts in asked),
     )
+
+
+def _gap(
+    reference: compare.Arm, treated: compare.Arm, clusters: Mapping[str, str]
+) -> compare.Gap | compare.Incomparable:
+    paired = compare.pair(reference, treated)
+    if isinstance(paired, compare.Incomparable):
+        return paired
+    return compare.gap(paired.reference, paired.treated, np.array([clusters[item] for item in paired.items]), seed=0)

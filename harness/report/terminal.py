@@ -30,6 +30,7 @@ def result_tables(result: Result) -> Sequence[RenderableType]:
     return [
         *[_scores(result, group) for group in groups],
         _gaps(result),
+        *([_controls(result)] if views.against_controls(result) else []),
         _budgets(result),
         *[Text(line) for line in views.footnotes(result)],
     ]
@@ -70,6 +71,19 @@ def _gaps(result: Result) -> Table:
     for row in result.tasks:
         cells = (row.title, views.absolute(row.gap), views.relative(row.gap), views.reading(row.gap))
         table.add_row(*map(Text, cells))
+    return table
+
+
+def _controls(result: Result) -> Table:
+    from rich.text import Text
+
+    table = _table(f"{result.treated} against random removal of as many chats")
+    table.add_column("task", overflow="fold")
+    table.add_column("control", overflow="fold")
+    table.add_column("gap, points", justify="right", no_wrap=True)
+    table.add_column("reading")
+    for row in views.against_controls(result):
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.compare import Claim, Estimate, Gap, Incomparable
 from harness.report.result import ArmRow, Result, TaskRow
+from harness.study.choice import BASE_ARM
 
 _COLUMNS = (
     *("study", "task", "metric", "items", "arm", "chats", "supervised_tokens", "steps", "seeds"),
@@ -69,8 +70,45 @@ def footnotes(result: Result) -> list[str]:
         lines.append(
             f"At most {result.limit} items per task, spread evenly over its subtasks: not the whole benchmark."
         )
+    lines += _losses(result)
+    if not any(row.controls for row in result.tasks) and BASE_ARM not in (result.reference, result.treated):
+        lines.append("No random control of equal size: the gap may be one of the amount of data.")
     if any(isinstance(row.gap, Gap) and row.gap.relative is None for row in result.tasks):
         lines.append("A dash: the relative gap's denominator is not distinguishable from zero.")
+    return lines
+
+
+def against_controls(result: Result) -> list[tuple[str, str, str, str]]:
+    """Return (task, control, gap, reading) of the treated arm against every control of its size."""
+    return [
+        (row.title, name, absolute(gap), reading(gap)) for row in result.tasks for name, gap in row.controls.items()
+    ]
+
+
+def _losses(result: Result) -> list[str]:
+    """Say what was cut off, left unlearnt or unfinished; nothing is lost in silence."""
+    lines = []
+    cut = [f"{arm.name} {arm.cut_chats} ({arm.silent_chats})" for arm in result.arms if arm.cut_chats]
+    if cut:
+        lines.append(
+            f"Chats of a run cut at the recipe's length (of these with nothing left to learn): {', '.join(cut)}."
+        )
+    for arm in result.arms:
+        if arm.diverged:
+            lines.append(
+                f"The loss of arm '{arm.name}' was not a number under seeds {list(arm.diverged)}: it diverged."
+            )
+    for row in result.tasks:
+        if row.truncated_prompts:
+            lines.append(f"{row.title}: {row.truncated_prompts} prompts over all checkpoints lost their start.")
+        if row.unfinished:
+            lines.append(f"{row.title}: {row.unfinished} answers over all checkpoints ended at the token limit.")
+    for name, text in sorted(result.funnel.get("cut", {}).items()):
+        lines.append(f"Source '{name}' is cut off: {text}")
+    if len(result.training["accelerator"]) > 1 or len(result.training["attention"]) > 1:
+        lines.append(
+            "The arms were trained on different devices or with different attention: their gap may be due to that."
+        )
     return lines
 
 
@@ -107,6 +145,9 @@ def _arm(arm: ArmRow) -> dict[str, Any]:
         "seeds": list(arm.seeds),
         "dropped": dict(arm.dropped),
         "weights": dict(arm.weights),
+        "cut_chats": arm.cut_chats,
+        "silent_chats": arm.silent_chats,
+        "diverged": list(arm.diverged),
     }
 
 
@@ -143,6 +184,14 @@ def _task(row: TaskRow, result: Result) -> dict[str, Any]:
         },
         "gap": gap,
         "reading": reading(row.gap),
+        "against_controls": {
+            name: None
+            if isinstance(control, Incomparable)
+            else {"absolute": control.absolute, "low": control.low, "high": control.high}
+            for name, control in row.controls.items()
+        },
+        "truncated_prompts": row.truncated_prompts,
+        "unfinished": row.unfinished,
     }
 
 
@@ -188,7 +237,12 @@ def as_markdown(result: Result) -> str:
             for row in result.tasks
         ],
     )
-    lines += ["", *footnotes(result), "", "## Arms", ""]
+    lines += ["", *(f"{line}  " for line in footnotes(result)), ""]
+    if against_controls(result):
+        lines += [f"## {result.treated} against random removal of as many chats", ""]
+        rows = [list(row) for row in against_controls(result)]
+        lines += [*_rows(["task", "control", "gap", "reading"], rows), ""]
+    lines += ["## Arms", ""]
     lines += _rows(
         ["arm", "treatment", "chats", "supervised tokens", "steps", "seeds"],
         [

@@ -92,6 +92,6 @@ def runs(choice: Choice) -> list[tuple[str, int | None, str]]:
     ]
 
 
-def score_name(arm: str, seed: int | None, task: str) -> str:
-    """Return the name of a score stage."""
-    return f"score/{arm}/{task}" if seed is None else f"score/{arm}/{seed}/{task}"
+def score_name(arm: str, seed: int | None, task: str, *, kind: str = "score") -> str:
+    """Return the name of the stage that scores (or predicts) one checkpoint on one task."""
+    return f"{kind}/{arm}/{task}" if seed is None else f"{kind}/{arm}/{seed}/{task}"

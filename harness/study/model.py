@@ -16,12 +16,13 @@ from harness.nouns import Label
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class Strict(BaseModel):
     """Frozen, no unknown keys, no silent conversion of strings to numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class SourceKind(enum.StrEnum):
@@ -63,7 +64,7 @@ class Source(Strict):
         on_truncated: what to do with a file that is cut off: "error", or "keep" the whole chats before the cut.
     """
 
-    name: str
+    name: Name
     kind: Annotated[SourceKind, Field(strict=False)]
     path: str | None = None
     hub: str | None = None
@@ -226,7 +227,7 @@ class Study(Strict):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
     title: str
     notes: str = ""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(strict=False, min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(strict=False, min_length=1)
     data_seed: Annotated[int, Field(ge=0)] = 0
     recipe: str
     tasks: tuple[str, ...] = Field(strict=False, min_length=1)
@@ -236,7 +237,7 @@ class Study(Strict):
     sources: tuple[Source, ...] = Field(strict=False, min_length=1)
     mix: Mix | None = None
     clean: Clean = Clean()
-    variants: dict[str, Variant]
+    variants: dict[Name, Variant]
     evaluation: Evaluation = Evaluation()
     estimate: Estimate = Estimate()
 
@@ -304,7 +305,9 @@ class Recipe(Strict):
 
     name: str
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), strict=False)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default=(0.9, 0.999), strict=False
+    )
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup: Fraction = 0.07
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"

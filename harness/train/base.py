@@ -26,7 +26,8 @@ def identity(base: Base) -> dict[str, Any]:
     """Return what names the base in a key before its bytes are known; local files enter by their bytes."""
     if base.kind is BaseKind.WHEEL:
         gguf = wheel_file(base.name)
-        return {"wheel": base.name, "version": importlib.metadata.version(base.name), "sha256": sha256_of(gguf)}
+        converters = {name: importlib.metadata.version(name) for name in ("transformers", "gguf")}
+        return {"wheel": base.name, "sha256": sha256_of(gguf), "converted_by": converters}
     if base.kind is BaseKind.FOLDER:
         return {"files": {path.name: sha256_of(path) for path in _files(folder(base))}}
     return {"hub": base.name, "revision": _commit(base)}
@@ -82,7 +83,15 @@ def wheel_file(package: str) -> Path:
 def max_positions(model: Path) -> int:
     """Return how many tokens a model folder's positions reach."""
     settings = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    return int(settings["max_position_embeddings"])
+    return int(settings.get("max_position_embeddings", 2**31))
+
+
+def has_chat_template(model: Path) -> bool:
+    """Whether the tokenizer of a model folder can render chats, asked without loading it."""
+    if (model / "chat_template.jinja").exists():
+        return True
+    settings = model / "tokenizer_config.json"
+    return settings.exists() and bool(json.loads(settings.read_text(encoding="utf-8")).get("chat_template"))
 
 
 def _commit(base: Base) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 from harness.errors import InputError
 
 IGNORED = -100
+# Templates that print the date take it from here: the same chat must be the same tokens tomorrow.
+_DATE = "26 Jul 2024"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +51,7 @@ def from_chat(tokenizer: Any, turns: Sequence[Mapping[str, str]], *, max_length:
     messages = [{"role": turn["role"], "content": turn["text"]} for turn in turns]
     if "generation %}" in tokenizer.chat_template:
         rendered = tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, date_string=_DATE
         )
         ids, mask = rendered["input_ids"], rendered["assistant_masks"]
     else:
@@ -68,13 +70,15 @@ def require_template(tokenizer: Any) -> None:
 
 
 def _by_prefixes(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[list[int], list[bool]]:
-    whole: str = tokenizer.apply_chat_template(messages, tokenize=False)
+    whole: str = tokenizer.apply_chat_template(messages, tokenize=False, date_string=_DATE)
     spans = []
     for place, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        asked = tokenizer.apply_chat_template(messages[:place], tokenize=False, add_generation_prompt=True)
-        answered = tokenizer.apply_chat_template(messages[: place + 1], tokenize=False)
+        asked = tokenizer.apply_chat_template(
+            messages[:place], tokenize=False, add_generation_prompt=True, date_string=_DATE
+        )
+        answered = tokenizer.apply_chat_template(messages[: place + 1], tokenize=False, date_string=_DATE)
         if not (answered.startswith(asked) and whole.startswith(answered)):
             raise InputError(
                 f"The chat template of '{tokenizer.name_or_path}' rewrites earlier turns, so the assistant's tokens"

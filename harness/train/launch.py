@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError, WorkerError
-from harness.process import Worker
-from harness.store.files import write_jsonl
+from harness.process import Worker, cuda_present
+from harness.store.files import write_atomic, write_jsonl
 from harness.study.model import Machine, Recipe
 from harness.train.budget import accumulation
 
@@ -30,6 +30,7 @@ _SETTINGS = (
     "vocab.json",
     "merges.txt",
     "generation_config.json",
+    "added_tokens.json",
 )
 # Where a checkpoint came from is not part of what it is.
 _VOLATILE = ("_name_or_path", "quantization_config")
@@ -66,6 +67,7 @@ def run(
     """
     accumulation(recipe, machine)
     work.mkdir(parents=True, exist_ok=True)
+    _forget_other_width(work, machine)
     write_jsonl(work / "rows.jsonl", rows)
     job = {
         "base": str(base),
@@ -75,7 +77,7 @@ def run(
         "machine": machine.model_dump(),
         "seed": seed,
     }
-    (work / "job.json").write_text(json.dumps(job, indent=1), encoding="utf-8")
+    write_atomic(work / "job.json", json.dumps(job, indent=1))
     done: dict[str, Any] | None = None
     with Worker(
         module="harness.train.worker",
@@ -101,6 +103,14 @@ def run(
     return Trained(folders=folders, facts=done)
 
 
+def _forget_other_width(work: Path, machine: Machine) -> None:
+    """Remove checkpoints that another number of ranks or another micro-batch left: they cannot be resumed here."""
+    job = work / "job.json"
+    if job.exists() and json.loads(job.read_text(encoding="utf-8"))["machine"] != machine.model_dump():
+        for folder in work.glob("checkpoint-*"):
+            shutil.rmtree(folder)
+
+
 def rank_environments(machine: Machine) -> list[dict[str, str]]:
     """Return the environment of every rank; all that torchrun would set, without its agent process."""
     with socket.socket() as probe:
@@ -119,7 +129,7 @@ def rank_environments(machine: Machine) -> list[dict[str, str]]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     }
-    if not Path("/dev/nvidia0").exists():
+    if not cuda_present():
         shared |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(machine.ranks)]
 

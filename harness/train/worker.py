@@ -238,6 +238,8 @@ def _callback(*, work: Path, steps: int, saves: list[int], examples: list[Exampl
             if torch.distributed.is_initialized():
                 torch.distributed.barrier()
             if state.is_world_process_zero:
+                # The mark must not reach the disk before what it vouches for.
+                os.sync()
                 (work / f"checkpoint-{state.global_step}" / COMPLETE).touch()
                 for older in work.glob("checkpoint-*"):
                     if int(older.name.split("-")[1]) < state.global_step:
