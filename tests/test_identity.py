@@ -325,6 +325,13 @@ def test_the_bytes_of_a_source_change_everything_that_follows_from_it() -> None:
     assert not {"predict/base/mmlu", "score/base/mmlu"} & changed
 
 
+def test_the_order_of_the_sources_bears_identity() -> None:
+    """The first of two duplicates stays, and which source it is from decides what mixing counts."""
+    prints = shipped("smollm2")["prints"]
+    swapped = replace(prints, sources=dict(reversed(prints.sources.items())))
+    assert "chats" in changes("smollm2", prints=swapped)
+
+
 def test_the_rule_pack_changes_labels_and_what_is_built_on_them_but_no_cleaning() -> None:
     changed = changes("pocket", **with_prints("pocket", filter="g" * 64))
     assert "label" in changed

@@ -217,6 +217,28 @@ def test_an_input_that_comes_out_differently_when_made_again_is_not_taken_for_th
     assert trained.facts == {"text": "other2"}
 
 
+def test_one_settled_state_never_mixes_what_came_before_and_after_a_stage_came_out_differently(tmp_path: Path) -> None:
+    """The ledger knows a finished study; an object is gone, and making it again gives other bytes."""
+
+    def unstable(job: Job) -> Made:
+        made = append(job)
+        (made.folder / "text").write_text("other")
+        return made
+
+    run(tmp_path)
+    drop_object(tmp_path, "clean")
+    drop_object(tmp_path, "train/1")
+    more = [*GRAPH, Stage(name="extra", kind=Kind.SCORE, settings={"text": "?"}, inputs={"one": "train/1"})]
+    fresh = runner(tmp_path, more, execute={Kind.CLEAN: unstable})
+    records = fresh.settle()
+    for stage in more:
+        wanted = {role: records[other].output for role, other in stage.inputs.items()}
+        assert records[stage.name].payload["inputs"] == wanted, stage.name
+    again = runner(tmp_path, more, execute={Kind.CLEAN: unstable})
+    assert again.settle() == records
+    assert again.ran == []
+
+
 def test_a_dry_look_says_what_would_run_and_creates_nothing(tmp_path: Path) -> None:
     root = tmp_path / "results"
     fresh = runner(root)
