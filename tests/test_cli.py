@@ -314,3 +314,21 @@ def test_a_treatment_that_leaves_no_chat_is_refused_and_keeps_what_was_read(tmp_
     kept = {path.split("/")[2] for path in files(tmp_path) if path.startswith("results/ledger/")}
     assert kept == {"chats", "clean", "label", "variant"}
     assert not any("work" in path for path in files(tmp_path))
+
+
+@pytest.mark.parametrize("missing", ["vllm", "deepspeed"])
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    from harness.ablation import Ablation, Request
+    from harness.errors import MissingPackageError
+    from harness.progress import Silent
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else real(name))
+    with pytest.raises(MissingPackageError, match=rf"'{missing}'.*harness\[cpu\]") as caught:
+        Ablation(Request(study="pocket", results=tmp_path / "results"), Silent())
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "results").exists()

@@ -201,6 +201,30 @@ def test_one_seed_never_speaks_of_the_data(study: Path, undisturbed: Path, tmp_p
     assert "0 of" in done.stderr, "one seed of a finished study is in the cache"
 
 
+def test_too_little_disk_for_the_checkpoints_is_said_before_any_training(
+    study: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """The base is there already; another learning rate needs six new trainings, and the disk claims to be full."""
+    (tmp_path / "small-recipe.toml").write_text(RECIPE.replace("1e-3", "2e-3"))
+    (tmp_path / "small.toml").write_text(study.read_text())
+    program = "import harness.ablation as a; a.free_bytes = lambda folder: 10_000; from harness.cli import main; main()"
+    before = records(undisturbed)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", program, "ablate", str(tmp_path / "small.toml")),
+            *("--results", str(undisturbed / "results"), "--reports", str(tmp_path / "reports")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "The checkpoints of 6 trainings need" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert records(undisturbed) == before
+    assert not (tmp_path / "reports").exists()
+
+
 def test_item_scores_carry_variant_seed_task_item_and_prompt_hash(undisturbed: Path) -> None:
     table = pd.read_parquet(undisturbed / "reports" / "small" / "items.parquet")
     assert {"variant", "seed", "task", "item", "prompt", "metric", "score"} <= set(table.columns)
