@@ -251,31 +251,6 @@ def test_a_limited_run_says_that_it_is_not_the_whole_benchmark() -> None:
 # --- CSV and Markdown ------------------------------------------------------------------------------------
 
 
-def test_what_was_cut_left_unlearnt_unfinished_or_diverged_is_said_in_every_view() -> None:
-    lossy = result(
-        replace(task(), truncated_prompts=3, unfinished=7),
-        arms=(arm("base"), arm("aligned", cut_chats=4, silent_chats=2, diverged=(1,)), arm("clean"), arm("random")),
-    )
-    for name, text in everywhere(lossy).items():
-        if name != "csv":
-            assert "7" in words(text), name
-    shown = words(printed(lossy))
-    assert "aligned 4 (2)" in shown
-    assert "3 prompts over all checkpoints lost their start" in shown
-    assert "7 answers over all checkpoints ended at the token limit" in shown
-    assert "diverged" in shown
-
-
-def test_the_treated_arm_is_also_set_against_the_control_of_its_size() -> None:
-    row = task()
-    controlled = result(replace(row, controls={"random": row.gap}))
-    assert "clean against random removal of as many chats" in words(printed(controlled))
-    document = json.loads(views.as_json(controlled))
-    assert document["tasks"][0]["against_controls"]["random"]["absolute"] == pytest.approx(row.gap.absolute)
-    assert "No random control" not in words(printed(controlled))
-    assert "No random control" in words(printed(result(row)))
-
-
 def test_the_csv_is_one_line_a_task_and_arm_with_the_numbers_of_the_json() -> None:
     table = pd.read_csv(io.StringIO(views.as_csv(result())))
     document = json.loads(views.as_json(result()))

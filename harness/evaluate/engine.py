@@ -7,6 +7,7 @@ Owns the worker's environment and life. Does not import vllm. Invariant: one eng
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,16 @@ _ENVIRONMENT = {
 _CPU = {
     "VLLM_TARGET_DEVICE": "cpu",
     "VLLM_CPU_KVCACHE_SPACE": "2",
+    # Left to itself vLLM pins its threads, and two engines on one machine then share a core while others idle.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "DS_ACCELERATOR": "cpu",
     "CUDA_VISIBLE_DEVICES": "",
 }
+
+
+def _threads() -> str:
+    """Return OMP_NUM_THREADS as the user set it, else all CPUs that this process may use."""
+    return os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 
 def installed() -> bool:
@@ -77,7 +85,7 @@ class Engine:
         if self._settings != (dtype, max_length, shape) or not swappable:
             self.stop()
         if self._worker is None:
-            cpu = {} if cuda_present() else _CPU
+            cpu = {} if cuda_present() else _CPU | {"OMP_NUM_THREADS": _threads()}
             self._worker = Worker(
                 module="harness.evaluate.worker", arguments=[], environments=[_ENVIRONMENT | cpu], log=self._log
             )
