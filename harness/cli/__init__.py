@@ -6,6 +6,10 @@ import os
 import sys
 
 
+# What a shell expects of a program that was ended by Ctrl-C; Typer returns it where it caught one itself.
+_INTERRUPTED = 130
+
+
 def main() -> None:
     """Run the program; every `HarnessError` becomes one message and its exit code."""
     # vLLM, DeepSpeed and tokenizers read these once at import; set here so that no command forgets.
@@ -17,10 +21,13 @@ def main() -> None:
 
     try:
         # Not standalone: that mode would swallow Ctrl-C and the harness's own errors.
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("\nInterrupted. Nothing is lost: the same command continues where it stopped.\n")
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except Exception as error:
         show = getattr(error, "show", None)
         if show is not None:
