@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-
 # What a shell expects of a program that was ended by Ctrl-C; Typer returns it where it caught one itself.
 _INTERRUPTED = 130
 
