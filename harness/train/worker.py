@@ -44,7 +44,7 @@ def train(job: dict[str, Any]) -> None:
     """
     import deepspeed
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
+    from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, set_seed
 
     from harness.train import attention
 
@@ -59,8 +59,6 @@ def train(job: dict[str, Any]) -> None:
     set_seed(job["seed"])
     tokenizer = AutoTokenizer.from_pretrained(job["base"])
     examples = [_example(tokenizer, row, recipe["max_length"]) for row in read_jsonl(Path(job["rows"]))]
-    world = int(os.environ["WORLD_SIZE"])
-    accumulation = recipe["global_batch"] // (machine["micro_batch"] * world)
     chats = len(examples)
     steps = total_steps(rows=chats, epochs=recipe["epochs"], global_batch=recipe["global_batch"])
     # Whole batches only: the last one is filled with rows that bear no loss, so that every world size
@@ -69,37 +67,8 @@ def train(job: dict[str, Any]) -> None:
     empty = Example(ids=[pad], labels=[IGNORED], cut=False)
     examples += [empty] * (-chats % recipe["global_batch"])
 
-    arguments = TrainingArguments(
-        output_dir=str(work),
-        per_device_train_batch_size=machine["micro_batch"],
-        gradient_accumulation_steps=accumulation,
-        num_train_epochs=recipe["epochs"],
-        learning_rate=recipe["learning_rate"],
-        adam_beta1=recipe["betas"][0],
-        adam_beta2=recipe["betas"][1],
-        weight_decay=recipe["weight_decay"],
-        optim="adamw_torch",
-        lr_scheduler_type=recipe["schedule"],
-        warmup_steps=math.ceil(recipe["warmup"] * steps),
-        max_grad_norm=recipe["gradient_clipping"],
-        bf16=recipe["precision"] == "bf16",
-        gradient_checkpointing=recipe["gradient_checkpointing"],
-        gradient_checkpointing_kwargs={"use_reentrant": False} if recipe["gradient_checkpointing"] else None,
-        deepspeed=deepspeed_config(recipe, machine, world),
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=cuda,
-        remove_unused_columns=False,
-        use_cpu=not cuda,
-        ddp_backend="nccl" if cuda else "gloo",
-        seed=job["seed"],
-        data_seed=job["seed"],
-        average_tokens_across_devices=True,
-    )
+    # Before the model: from here on transformers knows the DeepSpeed settings, and shards what it loads under ZeRO-3.
+    arguments = training_arguments(job, steps=steps, cuda=cuda)
     chosen = attention.choose(cuda=cuda)
     model = AutoModelForCausalLM.from_pretrained(job["base"], dtype=torch.float32, attn_implementation=chosen)
     model.config.use_cache = False
@@ -146,6 +115,45 @@ def train(job: dict[str, Any]) -> None:
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+
+
+def training_arguments(job: dict[str, Any], *, steps: int, cuda: bool) -> Any:
+    """Return the Trainer's settings of a job: its recipe, and everything that could shuffle or talk switched off."""
+    from transformers import TrainingArguments
+
+    recipe, machine = job["recipe"], job["machine"]
+    world = int(os.environ["WORLD_SIZE"])
+    return TrainingArguments(
+        output_dir=job["work"],
+        per_device_train_batch_size=machine["micro_batch"],
+        gradient_accumulation_steps=recipe["global_batch"] // (machine["micro_batch"] * world),
+        num_train_epochs=recipe["epochs"],
+        learning_rate=recipe["learning_rate"],
+        adam_beta1=recipe["betas"][0],
+        adam_beta2=recipe["betas"][1],
+        weight_decay=recipe["weight_decay"],
+        optim="adamw_torch",
+        lr_scheduler_type=recipe["schedule"],
+        warmup_steps=math.ceil(recipe["warmup"] * steps),
+        max_grad_norm=recipe["gradient_clipping"],
+        bf16=recipe["precision"] == "bf16",
+        gradient_checkpointing=recipe["gradient_checkpointing"],
+        gradient_checkpointing_kwargs={"use_reentrant": False} if recipe["gradient_checkpointing"] else None,
+        deepspeed=deepspeed_config(recipe, machine, world),
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=cuda,
+        remove_unused_columns=False,
+        use_cpu=not cuda,
+        ddp_backend="nccl" if cuda else "gloo",
+        seed=job["seed"],
+        data_seed=job["seed"],
+        average_tokens_across_devices=True,
+    )
 
 
 def deepspeed_config(recipe: dict[str, Any], machine: dict[str, Any], world: int) -> dict[str, Any]:
