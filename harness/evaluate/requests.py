@@ -112,6 +112,7 @@ class Answer:
         text: generated text, before its first stop string.
         tokens: ids of the generated tokens, with those of a stop string, without an end-of-text token.
         finish: "stop" (a stop string), "end" (the model ended the text) or "length".
+        stop: the stop string that ended it; text + stop is a beginning of what was generated.
         too_long: 0, or the number of tokens of a prompt that leaves no room for its answer: it was not asked.
     """
 
@@ -121,6 +122,7 @@ class Answer:
     text: str = ""
     tokens: tuple[int, ...] = ()
     finish: str = ""
+    stop: str = ""
     too_long: int = 0
 
     def to_row(self) -> dict[str, Any]:

@@ -1,0 +1,149 @@
+"""Ask a checkpoint: what is stored is not asked, what another process asks is waited for, the rest goes to the engine.
+
+Owns the order of questions, the size of chunks and the wait for other processes. Does not know tasks or how an engine
+works. Invariant: an answer is in the store before it is returned, so a kill loses at most the answers that were not
+yet written, and no written one is asked again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from harness.evaluate.predictions import Claims, Shelf
+from harness.evaluate.requests import Answer, Ask, Request
+
+# A chunk is written when it has this many answers or is this old, whichever comes first.
+CHUNK = 256
+SECONDS = 20.0
+# Questions taken at a time; the engine always has another block waiting, so that its batches never drain.
+BLOCK = 256
+
+
+class Answering(Protocol):
+    """What is asked: an engine that has one checkpoint's weights."""
+
+    def answers(self, model: Path, blocks: Iterator[Sequence[Request]]) -> Iterator[tuple[Request, Answer]]:
+        """Answer blocks of requests in any order; a block is drawn when there is room for it."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Told:
+    """What became of the questions.
+
+    Attributes:
+        answers: by key, those of too long prompts too.
+        asked: how many the engine answered now.
+        damaged: chunks that were not what was written; set aside and asked again.
+    """
+
+    answers: dict[str, Answer] = field(default_factory=dict)
+    asked: int = 0
+    damaged: list[str] = field(default_factory=list)
+
+
+def ask(
+    requests: Iterable[Request],
+    *,
+    model: Path,
+    shelf: Shelf,
+    engine: Answering,
+    on_answers: Callable[[int, int], None] = lambda done, total: None,
+) -> Told:
+    """Return an answer to every request, from the shelf where it has it.
+
+    Args:
+        model: the checkpoint's folder.
+        on_answers: called with (done, total).
+    """
+    wanted = {request.key: request for request in requests}
+    told = Told(answers=shelf.find(wanted.values()))
+    told.damaged = shelf.damaged
+    if len(told.answers) == len(wanted):
+        on_answers(len(wanted), len(wanted))
+        return told
+    with shelf.claims() as claims:
+        while missing := [request for key, request in wanted.items() if key not in told.answers]:
+            before = len(told.answers)
+            _Round(missing, claims, shelf, told, lambda: on_answers(len(told.answers), len(wanted))).run(model, engine)
+            if len(told.answers) == before:
+                time.sleep(0.2)  # all that is missing is being asked by other processes
+            told.answers |= shelf.find(request for request in missing if request.key not in told.answers)
+    return told
+
+
+def ordered(requests: Iterable[Request]) -> list[Request]:
+    """Return requests in an order in which equal beginnings of prompts follow one another, one kind after the other.
+
+    An engine keeps what it computed of a prompt for the next one: MMLU in 5 shots has 6.5 times fewer tokens then.
+    """
+    kinds = list(Ask)
+    return sorted(requests, key=lambda one: (kinds.index(one.kind), one.contexts, one.sample))
+
+
+class _Round:
+    """One pass over what is missing: claims blocks, writes chunks."""
+
+    def __init__(
+        self, missing: Sequence[Request], claims: Claims, shelf: Shelf, told: Told, heard: Callable[[], None]
+    ) -> None:
+        self._left = ordered(missing)
+        self._claims, self._shelf, self._told, self._heard = claims, shelf, told, heard
+        self._held: dict[str, Request] = {}
+        self._chunk: list[tuple[Request, Answer]] = []
+        self._since = time.monotonic()
+
+    def run(self, model: Path, engine: Answering) -> None:
+        """Ask until nothing is left that no other process asks."""
+        blocks = self._blocks()
+        first = next(blocks, None)
+        if first is None:
+            return
+        try:
+            for request, answer in engine.answers(model, _with(first, blocks)):
+                self._take(request, answer)
+        finally:
+            self._write()
+            with self._claims.deciding():
+                self._claims.hold(())
+
+    def _blocks(self) -> Iterator[Sequence[Request]]:
+        """Yield blocks that this process has claimed."""
+        while self._left:
+            with self._claims.deciding() as others:
+                fresh = self._shelf.find(self._left)
+                self._told.answers |= fresh
+                free = [one for one in self._left if one.key not in fresh and one.key not in others]
+                block, taken = free[:BLOCK], {one.key for one in free[:BLOCK]}
+                self._left = [one for one in free if one.key not in taken]
+                self._held |= {one.key: one for one in block}
+                self._claims.hold(self._held)
+            if not block:
+                return
+            yield block
+
+    def _take(self, request: Request, answer: Answer) -> None:
+        self._told.answers[request.key] = answer
+        self._told.asked += 1
+        if answer.too_long:
+            self._held.pop(request.key, None)
+        else:
+            self._chunk.append((request, answer))
+        if len(self._chunk) >= CHUNK or (self._chunk and time.monotonic() - self._since > SECONDS):
+            self._write()
+        self._heard()
+
+    def _write(self) -> None:
+        self._shelf.put(self._chunk)
+        for request, _ in self._chunk:
+            self._held.pop(request.key, None)
+        self._chunk, self._since = [], time.monotonic()
+
+
+def _with(first: Sequence[Request], rest: Iterator[Sequence[Request]]) -> Iterator[Sequence[Request]]:
+    yield first
+    yield from rest

@@ -1,0 +1,220 @@
+"""The store of answers: found by checkpoint, engine, precision and question, never by the name of anything.
+
+Owns chunks (Parquet files named by their digest), the damage found when one is read, and the claims by which several
+processes share one shelf. Does not ask or score. Invariant: a chunk that is read is what was written, byte for byte;
+one that is not is set aside, and its answers alone are asked again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from harness.canonical import digest
+from harness.evaluate.requests import Answer, Ask, Request
+from harness.evaluate.texts import cut
+from harness.store.files import write_atomic
+
+_NAME = 32
+
+
+class Predictions:
+    """The folder of all shelves, `<results>/predictions`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def shelf(self, identity: Mapping[str, Any]) -> Shelf:
+        """Return the shelf of one checkpoint under one engine and precision.
+
+        Args:
+            identity: digest of the checkpoint, name and version of the engine, precision class.
+        """
+        return Shelf(self.root / digest("shelf", identity)[:_NAME], identity)
+
+
+class Shelf:
+    """The answers of one checkpoint, as one engine computes them."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.folder, self.identity = folder, identity
+        self.damaged: list[str] = []
+        self._read: set[str] = set()
+        self._exact: dict[str, Answer] = {}
+        self._families: dict[str, list[_Greedy]] = {}
+
+    def find(self, requests: Iterable[Request]) -> dict[str, Answer]:
+        """Return the stored answers by key, also those that follow from a longer greedy answer to the same prompt."""
+        self._refresh()
+        found = {}
+        for request in requests:
+            answer = self._exact.get(request.key)
+            if answer is None and request.kind is Ask.GENERATE and request.temperature == 0:
+                longer = self._families.get(request.family, ())
+                answer = next((made for one in longer if (made := one.shortened(request)) is not None), None)
+            if answer is not None:
+                found[request.key] = answer
+        return found
+
+    def put(self, answered: Iterable[tuple[Request, Answer]]) -> None:
+        """Write answers as one chunk, whole or not at all."""
+        import pyarrow
+        import pyarrow.parquet
+
+        rows = [
+            {
+                "key": request.key,
+                "family": request.family,
+                "item": request.item,
+                "kind": request.kind.value,
+                "until": list(request.until),
+                "max_tokens": request.max_tokens,
+                **answer.to_row(),
+            }
+            for request, answer in answered
+        ]
+        if not rows:
+            return
+        sink = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=_schema()), sink, compression="zstd")
+        data = sink.getvalue()
+        self._describe()
+        write_atomic(self.folder / f"{hashlib.sha256(data).hexdigest()[:_NAME]}.parquet", data)
+
+    def _describe(self) -> None:
+        """Write what the shelf holds, for people and for tools; its name is the digest of it."""
+        path = self.folder / "shelf.json"
+        if not path.exists():
+            write_atomic(path, json.dumps(self.identity, indent=1, sort_keys=True) + "\n")
+
+    def _refresh(self) -> None:
+        """Read the chunks that are new since the last time."""
+        import pyarrow.parquet
+
+        for path in sorted(self.folder.glob("*.parquet")):
+            if path.stem in self._read:
+                continue
+            self._read.add(path.stem)
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                continue  # set aside by another process
+            if hashlib.sha256(data).hexdigest()[:_NAME] != path.stem:
+                self.damaged.append(path.name)
+                with contextlib.suppress(FileNotFoundError):
+                    path.rename(path.with_suffix(f".damaged-{uuid.uuid4().hex[:8]}"))
+                continue
+            for row in pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist():
+                answer = Answer.from_row({name: row[name] for name in Answer.__slots__})
+                self._exact[row["key"]] = answer
+                if row["kind"] == Ask.GENERATE:
+                    self._families.setdefault(row["family"], []).append(_Greedy(answer, row["max_tokens"]))
+
+    def claims(self) -> Claims:
+        """Return this process's claims on questions, which end with the process."""
+        return Claims(self.folder / "claims")
+
+
+class _Greedy:
+    """A stored greedy answer, from which answers with stricter stops or fewer tokens follow."""
+
+    def __init__(self, answer: Answer, max_tokens: int) -> None:
+        self.answer, self.max_tokens = answer, max_tokens
+
+    def shortened(self, request: Request) -> Answer | None:
+        """Return the answer to a request of the same prompt, None where it does not follow from this one."""
+        own = self.answer
+        if len(own.tokens) > request.max_tokens:
+            return None
+        whole = own.text + own.stop
+        text, stop = cut(whole, request.until)
+        if stop:
+            return Answer(text=text, tokens=own.tokens, finish="stop", stop=stop)
+        if own.finish == "end" or (own.finish == "length" and self.max_tokens == request.max_tokens):
+            return own
+        return None
+
+
+class Claims:
+    """What this process is asking at the moment, so that another process does not ask it too.
+
+    A claim is a file that is locked as long as its process lives; the kernel frees it on any death.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / f"{uuid.uuid4().hex}.keys"
+        self._file: IO[str] | None = None
+        self._keys: set[str] = set()
+
+    def __enter__(self) -> Claims:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._path.unlink(missing_ok=True)
+            self._file.close()
+            self._file = None
+
+    @contextlib.contextmanager
+    def deciding(self) -> Iterator[set[str]]:
+        """Yield what other live processes hold, while no process takes anything new."""
+        with (self._folder / "table.lock").open("w") as table:
+            fcntl.flock(table, fcntl.LOCK_EX)
+            yield self._others()
+
+    def hold(self, keys: Iterable[str]) -> None:
+        """Replace what this process holds; only inside `deciding`, or to give up some."""
+        self._keys = set(keys)
+        if self._file is None:
+            self._file = self._path.open("w+", encoding="ascii")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write("\n".join(sorted(self._keys)))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _others(self) -> set[str]:
+        held: set[str] = set()
+        for path in self._folder.glob("*.keys"):
+            if path == self._path:
+                continue
+            with contextlib.suppress(FileNotFoundError), path.open(encoding="ascii") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    held.update(file.read().split())
+                    continue
+                path.unlink(missing_ok=True)  # its process is dead
+        return held
+
+
+def _schema() -> Any:
+    import pyarrow
+
+    numbers = pyarrow.list_(pyarrow.int32())
+    return pyarrow.schema(
+        {
+            **dict.fromkeys(("key", "family", "item", "kind"), pyarrow.string()),
+            "until": pyarrow.list_(pyarrow.string()),
+            "max_tokens": pyarrow.int32(),
+            "logprobs": pyarrow.list_(pyarrow.float64()),
+            "greedy": pyarrow.list_(pyarrow.bool_()),
+            "counts": numbers,
+            "text": pyarrow.string(),
+            "tokens": numbers,
+            "finish": pyarrow.string(),
+            "stop": pyarrow.string(),
+            "too_long": pyarrow.int32(),
+        }
+    )
