@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import layout
-from harness.evaluate import catalog, tasks
-from harness.evaluate.engine import Engine
-from harness.store.files import read_jsonl, write_jsonl
+from harness.evaluate import answering, catalog, tasks
+from harness.evaluate.engines import Engine, EngineName, Setting
+from harness.evaluate.predictions import Predictions
 from harness.study.model import Base
 from harness.train import base
 
@@ -59,25 +59,23 @@ def compare(
     name: str, *, model: Path, data: Path, limit: int, max_new_tokens: int, engine: Engine, work: Path, batch: int
 ) -> Agreement:
     """Score one task both ways and compare item by item."""
-    items = tasks.items(name, data_dir=str(data), limit=limit, max_new_tokens=max_new_tokens)
-    requests, answers = work / f"{name}-requests.jsonl", work / f"{name}-answers.jsonl"
-    write_jsonl(requests, [item.request for item in items])
-    started = time.monotonic()
-    engine.answer(
-        model=model,
-        requests=requests,
-        output=answers,
-        dtype="float32",
-        max_length=MAX_LENGTH,
-        shape=(),
-        on_items=lambda done, total: None,
+    info = catalog.definition(name)
+    items = list(
+        tasks.items(info, data_dir=str(data), limit=limit, max_new_tokens=max_new_tokens, samples=1, temperature=None)
     )
-    given = {row["item"]: row for row in read_jsonl(answers)}
-    rows = [{"item": item.item, "doc_id": item.doc_id, "doc": item.doc} for item in items]
-    own = tasks.scores(name, data_dir=str(data), rows=rows, answers=given)
+    started = time.monotonic()
+    told = answering.ask(
+        [request for item in items for request in item.requests],
+        model=model,
+        shelf=Predictions(work / "predictions").shelf({"task": name}),
+        engine=engine.bound(Setting(name=EngineName.VLLM, dtype="float32", max_length=MAX_LENGTH), shape={}),
+    )
+    given = {item.item: [told.answers[request.key] for request in item.requests] for item in items}
+    rows = [{"item": item.item, "subtask": item.subtask, "doc_id": item.doc_id, "doc": item.doc} for item in items]
+    own = tasks.scores(info, data_dir=str(data), rows=rows, answers=given)
     between = time.monotonic()
     samples = _lm_eval(name, items=items, model=model, data=data, max_new_tokens=max_new_tokens, batch=batch)
-    metric = catalog.tasks()[name].primary
+    metric = info.primary
     equal, answered, worst, differing = 0, 0, 0.0, []
     for item in items:
         sample = samples[item.item.partition("/")[0], item.doc_id]
@@ -85,14 +83,14 @@ def compare(
         equal += same
         if not same:
             differing.append(item.item)
-        answer = given[item.item]
-        if "text" in answer:
-            answered += answer["text"] == sample["resps"][0][0]
+        [answer] = given[item.item]
+        if not answer.logprobs:
+            answered += answer.text == sample["resps"][0][0]
         else:
             theirs = [float(response[0][0]) for response in sample["resps"]]
-            worst = max(worst, *(abs(a - b) for a, b in zip(answer["logprobs"], theirs, strict=True)))
+            worst = max(worst, *(abs(a - b) for a, b in zip(answer.logprobs, theirs, strict=True)))
             answered += max(range(len(theirs)), key=theirs.__getitem__) == max(
-                range(len(theirs)), key=answer["logprobs"].__getitem__
+                range(len(theirs)), key=answer.logprobs.__getitem__
             )
     count = len(items)
     return Agreement(

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from harness import fingerprints, plan
 from harness.errors import InputError, MissingPackageError
-from harness.evaluate import catalog
-from harness.evaluate.engine import Engine
+from harness.evaluate import answering, catalog
+from harness.evaluate.engines import Engine, EngineName, Setting
+from harness.evaluate.predictions import Predictions
 from harness.evaluate.sandbox import isolation_level
 from harness.plan import Kind
 from harness.progress import Progress
@@ -22,9 +23,10 @@ from harness.report.graph import gib
 from harness.report.result import Result, assemble
 from harness.runner import Runner, State, free_bytes
 from harness.stages import Context
+from harness.stages.evaluation import EvaluationStages
 from harness.store import Store
 from harness.study import Study, load_pretraining, load_recipe, load_study
-from harness.study.choice import BASE_ARM, Choice, choose
+from harness.study.choice import BASE_ARM, Choice, choose, runs, score_name
 from harness.train import base as bases
 from harness.train import budget
 
@@ -41,6 +43,9 @@ class Request:
     data_dir: Path | None = None
     results: Path = Path("results")
     ranks: int | None = None
+    profiles: tuple[str, ...] = ()
+    allow_unsafe: bool = False
+    stored_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +76,12 @@ class Ablation:
         self.request, self.progress = request, progress
         self.study, self.study_file = load_study(request.study)
         self.choice: Choice = choose(
-            self.study, pair=request.pair, seeds=request.seeds, tasks=request.tasks or None, limit=request.limit
+            self.study,
+            pair=request.pair,
+            seeds=request.seeds,
+            tasks=request.tasks or None,
+            limit=request.limit,
+            profiles=request.profiles,
         )
         self.recipe = load_recipe(self.study.recipe, beside=self.study_file)
         self.pretraining = load_pretraining(self.study, self.study_file)
@@ -85,14 +95,30 @@ class Ablation:
             raise InputError(f"--results {request.results} is a file; give a folder.")
         if request.data_dir is not None and not request.data_dir.is_dir():
             raise InputError(f"--data {request.data_dir} is not a folder. Its layout is in README.md, section 'Data'.")
-        self.infos = catalog.require(self.choice.tasks)
+        self.infos = self._definitions(self.choice.tasks, request.profiles or self.study.profiles)
         # What overlaps with a task is dropped whether this command asks the task or not.
-        asked = self.infos if self.study.clean.overlap == "report" else catalog.require(self.study.tasks)
+        dropping = self.study.clean.overlap == "drop"
+        asked = self.infos | (self._definitions(self.study.tasks, ("lm-eval",)) if dropping else {})
         if not dry:
-            _require_packages()
-            _require_profile(self.study)
+            _require_packages(self.study)
         self.store = Store(request.results)
         self.engine = Engine(log=request.results / "logs" / "engine.txt")
+        prints = fingerprints.of(
+            self.study, self.study_file, tasks=asked, arms=self.choice.arms, data_dir=request.data_dir, dry=dry
+        )
+        self.evaluation = EvaluationStages(
+            data_dir=request.data_dir,
+            infos=asked,
+            setting=Setting(
+                name=EngineName(self.study.evaluation.engine),
+                dtype=self.study.evaluation.dtype,
+                max_length=self.study.evaluation.max_length,
+            ),
+            identity=prints.engine,
+            predictions=Predictions(request.results / "predictions"),
+            open=answering.refuse if request.stored_only else self.engine.bound,
+            allow_unsafe=request.allow_unsafe,
+        )
         context = Context(
             study=self.study,
             study_file=self.study_file,
@@ -100,7 +126,7 @@ class Ablation:
             pretraining=self.pretraining,
             machine=self.machine,
             data_dir=request.data_dir,
-            engine=self.engine,
+            evaluation=self.evaluation,
         )
         self.stages = plan.build(
             self.study,
@@ -108,9 +134,7 @@ class Ablation:
             recipe=self.recipe,
             pretraining=self.pretraining,
             machine=self.machine,
-            prints=fingerprints.of(
-                self.study, self.study_file, tasks=asked, arms=self.choice.arms, data_dir=request.data_dir, dry=dry
-            ),
+            prints=prints,
         )
         self.runner = Runner(self.stages, store=self.store, execute=context.executions(), progress=progress)
 
@@ -129,10 +153,29 @@ class Ablation:
             trainings = [stage.name for stage in self.stages if stage.kind is Kind.TRAIN]
             self._check_disk([name for name in trainings if self.runner.state(name) is not State.CACHED])
             self.runner.ensure_all(trainings, parallel=self.machine.parallel)
+            self._ask()
             records = self.runner.settle()
         finally:
             self.engine.stop()
         return assemble(study=self.study, choice=self.choice, infos=self.infos, records=records)
+
+    def _definitions(self, tasks: Sequence[str], profiles: Sequence[str]) -> dict[str, catalog.TaskInfo]:
+        """Return the definitions of tasks under profiles by name."""
+        folder = self.study.tasks_path
+        path = None if folder is None else self.study_file.parent / folder
+        found = [catalog.definition(task, profile, path) for profile in profiles for task in tasks]
+        return {info.name: info for info in found}
+
+    def _ask(self) -> None:
+        """Ask every checkpoint all tasks that it was not asked yet in one go; the stages then find their answers."""
+        for arm, seed, model in runs(self.choice):
+            names = [score_name(arm, seed, task, kind="predict") for task in self.choice.definitions]
+            waiting = [name for name in names if self.runner.state(name) is not State.CACHED]
+            if len(waiting) < 2:
+                continue
+            folders = [self.runner.folder(f"items/{name.rpartition('/')[2]}") for name in waiting]
+            title = f"asking {arm}{'' if seed is None else f', seed {seed}'}: {len(waiting)} tasks"
+            self.evaluation.ask_together(self.runner.folder(model), folders, title, self.progress)
 
     def forecast(self) -> list[Forecast]:
         """Return what every arm's training costs, from records where they exist, else from the study's estimate."""
@@ -177,7 +220,7 @@ class Ablation:
                 " chat_template.jinja."
             )
         room = min(self.study.evaluation.max_length, bases.max_positions(model))
-        for task in self.choice.tasks:
+        for task in self.choice.definitions:
             longest = int(self.runner.ensure(f"items/{task}").facts["longest_answer"])
             if longest >= room:
                 raise InputError(
@@ -193,10 +236,11 @@ class Ablation:
             if stage.kind is Kind.SCORE and self.runner.state(stage.name) is not State.CACHED
         }
         programs = sorted(name for name in waiting if self.infos[name].executes)
-        if programs and isolation_level() != "namespaces":
+        if programs and isolation_level() != "namespaces" and not self.request.allow_unsafe:
             raise InputError(
                 f"Task '{programs[0]}' executes generated programs, and this kernel refuses the namespaces that isolate"
-                " them. Allow unprivileged user namespaces, or leave the task out with --tasks."
+                " them. Allow unprivileged user namespaces, leave the task out with --tasks, or, on a machine that may"
+                " be lost, run them without isolation: --unsafe-exec."
             )
 
     def _check_disk(self, names: Sequence[str]) -> None:
@@ -216,16 +260,9 @@ class Ablation:
             )
 
 
-def _require_profile(study: Study) -> None:
-    if study.profile != "lm-eval":
-        raise InputError(
-            f"Study '{study.name}' asks for the scoring profile '{study.profile}', which is not there yet; only"
-            ' --dry-run works. Copy the study file and set profile = "lm-eval" to run it.'
-        )
-
-
-def _require_packages() -> None:
-    for module, purpose in (("deepspeed", "training"), ("vllm", "evaluation"), ("lm_eval", "the tasks")):
+def _require_packages(study: Study) -> None:
+    needed = [("deepspeed", "training"), (study.evaluation.engine, "evaluation"), ("lm_eval", "the tasks")]
+    for module, purpose in needed:
         if importlib.util.find_spec(module) is None:
             raise MissingPackageError(
                 f"The package '{module}' ({purpose}) is not installed. Install the extra: pip install 'harness[cpu]'"

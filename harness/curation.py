@@ -13,13 +13,15 @@ from pathlib import Path
 from harness import fingerprints, plan
 from harness.data import normal
 from harness.errors import InputError
-from harness.evaluate import catalog
-from harness.evaluate.engine import Engine
+from harness.evaluate import answering, catalog
+from harness.evaluate.engines import EngineName, Setting
+from harness.evaluate.predictions import Predictions
 from harness.nouns import Chat, Decision, TurnLabel
 from harness.plan import Kind
 from harness.progress import Progress
 from harness.runner import Runner
 from harness.stages import Context
+from harness.stages.evaluation import EvaluationStages
 from harness.store import Record, Store
 from harness.study import load_pretraining, load_recipe, load_study
 from harness.study.choice import Choice
@@ -74,6 +76,7 @@ class Curation:
             arms=self.arms,
             seeds=self.study.seeds,
             tasks=self.study.tasks if dropping else (),
+            profiles=("lm-eval",),
             limit=self.study.evaluation.limit,
         )
         overlap = plan.overlap_stages(self.study, choice, prints) if dropping else []
@@ -93,7 +96,15 @@ class Curation:
             pretraining=pretraining,
             machine=recipe.machine,
             data_dir=data_dir,
-            engine=Engine(log=results / "logs" / "engine.txt"),
+            # The items alone are looked at; nothing is asked.
+            evaluation=EvaluationStages(
+                data_dir=data_dir,
+                infos=infos,
+                setting=Setting(name=EngineName.VLLM, dtype="", max_length=0),
+                identity={},
+                predictions=Predictions(results / "predictions"),
+                open=answering.refuse,
+            ),
         )
         self.runner = Runner(stages, store=self.store, execute=context.executions(), progress=progress)
         self._stages = [stage.name for stage in stages if stage.kind not in (Kind.EXPOSURE, Kind.BASE)]

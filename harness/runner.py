@@ -111,6 +111,13 @@ class Runner:
             self._records[name] = record
             return record
 
+    def folder(self, name: str) -> Path:
+        """Return the folder of a stage's output, after making it (again) where it is gone."""
+        record = self.ensure(name, need_object=True)
+        found = self._store.objects.get(record.output)
+        assert found is not None, f"{name} has an output"
+        return found
+
     def audit(self, name: str) -> Path:
         """Return the folder that says how a stage's output came about, after making it again where it is gone."""
         record = self.ensure(name)

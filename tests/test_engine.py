@@ -1,9 +1,13 @@
-"""The inference worker: swapped weights are really the new ones, and scores are what transformers computes."""
+"""The engines: swapped weights are really the new ones, and scores are what transformers computes."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
+import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,36 +18,52 @@ import yaml
 
 from harness import layout
 from harness.data import pocket
-from harness.evaluate.engine import Engine
-from harness.store.files import read_jsonl, write_jsonl
+from harness.errors import InputError, WorkerError
+from harness.evaluate import answering
+from harness.evaluate.engines import Engine, EngineName, Setting
+from harness.evaluate.predictions import Predictions
+from harness.evaluate.requests import Answer, Ask, Request
 
-REQUESTS = [
-    {"item": "one-token", "kind": "choices", "context": "Two of them.\nAnswer:", "continuations": [" A", " B", " C"]},
-    {"item": "longer", "kind": "choices", "context": "The sky over it is", "continuations": [" very blue", " not"]},
-    {
-        "item": "free",
-        "kind": "generate",
-        "context": "Q: Anna has 3 apples.",
-        "until": ["\n"],
-        "max_tokens": 12,
-        "temperature": 0.0,
-        "seed": None,
-    },
-]
+ONE_TOKEN = Request(
+    item="one", kind=Ask.CHOICES, contexts=("Two of them.\nAnswer:",), continuations=(" A", " B", " C")
+)
+LONGER = Request(
+    item="longer", kind=Ask.CHOICES, contexts=("The sky over it is",), continuations=(" very blue", " not", " a b c")
+)
+CONTEXTS = Request(
+    item="contexts", kind=Ask.CHOICES, contexts=("Anna has", "They have"), continuations=(" 3 apples.", " 3 apples.")
+)
+TEXT = Request(item="text", kind=Ask.TEXT, contexts=("The sky over it is blue and green.",))
+FREE = Request(item="free", kind=Ask.GENERATE, contexts=("Q: Anna has 3 apples.",), until=("\n",), max_tokens=12)
+DRAWN = Request(
+    item="drawn", kind=Ask.GENERATE, contexts=("Q: Anna has",), max_tokens=12, temperature=1.0, top_p=0.9, seed=7
+)
+REQUESTS = [ONE_TOKEN, LONGER, CONTEXTS, TEXT, FREE, DRAWN]
 
 
-def ask(engine: Engine, model: Path, folder: Path, requests: list[dict[str, Any]] = REQUESTS) -> list[dict[str, Any]]:
-    write_jsonl(folder / "requests.jsonl", requests)
-    engine.answer(
-        model=model,
-        requests=folder / "requests.jsonl",
-        output=folder / "answers.jsonl",
-        dtype="float32",
-        max_length=512,
-        shape=(),
-        on_items=lambda done, total: None,
-    )
-    return list(read_jsonl(folder / "answers.jsonl"))
+def setting(name: EngineName = EngineName.VLLM, dtype: str = "float32") -> Setting:
+    return Setting(name=name, dtype=dtype, max_length=512)
+
+
+def ask(engine: Engine, model: Path, how: Setting | None = None, requests: list[Request] = REQUESTS) -> list[Answer]:
+    """Ask without a store between: every call is answered by the engine."""
+    bound = engine.bound(how or setting(), shape={})
+    told = {request.key: answer for request, answer in bound.answers(model, iter([requests]))}
+    return [told[request.key] for request in requests]
+
+
+def base(folder: Path, seed: int, *, tied: bool = False) -> Path:
+    """Return a small model with random weights, other ones for every seed."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    pocket.build_base(folder, {"seed": seed})
+    if tied:
+        torch.manual_seed(seed)
+        config = AutoConfig.from_pretrained(folder)
+        config.tie_word_embeddings = True
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture
@@ -53,58 +73,162 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     one.stop()
 
 
+@pytest.mark.parametrize(("dtype", "tied"), [("float32", False), ("bfloat16", True)])
 def test_after_a_swap_the_engine_answers_with_the_new_weights_bit_for_bit_like_a_fresh_one(
-    engine: Engine, tmp_path: Path
+    dtype: str, tied: bool, engine: Engine, tmp_path: Path
 ) -> None:
-    models = [tmp_path / "a", tmp_path / "b"]
-    for seed, model in enumerate(models):
-        pocket.build_base(model, {"seed": seed})
-    first = ask(engine, models[0], tmp_path)
-    second = ask(engine, models[1], tmp_path)
-    again = ask(engine, models[0], tmp_path)
+    models = [base(tmp_path / name, seed, tied=tied) for seed, name in enumerate("ab")]
+    how = setting(dtype=dtype)
+    first, second, again = (ask(engine, model, how) for model in (*models, models[0]))
     assert again == first
-    assert second[0]["logprobs"] != first[0]["logprobs"]
+    assert second[0].logprobs != first[0].logprobs
+    assert engine.starts == 1
+    assert engine.facts["proof"].startswith("compared: ")
     fresh = Engine(log=tmp_path / "fresh.log")
     try:
-        assert ask(fresh, models[1], tmp_path) == second
+        assert ask(fresh, models[1], how) == second
     finally:
         fresh.stop()
 
 
-def test_choice_scores_are_those_of_transformers_for_one_token_and_for_several(engine: Engine, tmp_path: Path) -> None:
+NAIVE = """
+    import sys
+    from pathlib import Path
+    from harness.evaluate.engines import proof
+    from harness.evaluate.engines.vllm_backend import Vllm, _Comparison, _repack_head
+
+    old, new = sys.argv[1:]
+    backend = Vllm(dtype="bfloat16", max_length=256)
+    backend.use(old)
+    backend._llm.collective_rpc("reload_weights", kwargs={"weights_path": new})
+    try:
+        backend._llm.apply_model(_Comparison(new))
+    except proof.Unproved as reason:
+        print("naive:", reason)
+    backend._llm.apply_model(_repack_head)
+    print("mended:", backend._llm.apply_model(_Comparison(new)))
+    try:
+        backend._llm.apply_model(_Comparison(old))
+    except proof.Unproved as reason:
+        print("other folder:", reason)
+"""
+
+
+def test_the_proof_finds_the_old_weights_that_a_plain_reload_leaves_in_a_tied_output_head(tmp_path: Path) -> None:
+    from harness.evaluate import engines
+
+    models = [str(base(tmp_path / name, seed, tied=True)) for seed, name in enumerate("ab")]
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(NAIVE), *models],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **engines._ENVIRONMENT, **engines._CPU},
+        check=False,
+    )
+    said = dict(line.split(": ", 1) for line in ran.stdout.splitlines() if ": " in line)
+    assert said["naive"] == "lm_head.weight, as the layer computes with it, differs from the folder's", ran.stderr[-2000:]
+    assert said["mended"].strip("[]").isdigit()
+    assert "differs" in said["other folder"]
+
+
+@pytest.mark.parametrize("name", [EngineName.VLLM, EngineName.TRANSFORMERS])
+def test_scores_are_those_of_a_plain_forward_pass(name: EngineName, engine: Engine, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = tmp_path / "model"
-    pocket.build_base(model, {"seed": 5})
-    answers = ask(engine, model, tmp_path)
+    model = base(tmp_path / "model", 5)
+    answers = ask(engine, model, setting(name))
     reference, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
-    for request, answer in zip(REQUESTS[:2], answers[:2], strict=True):
-        for text, given, greedy in zip(request["continuations"], answer["logprobs"], answer["greedy"], strict=True):
-            context = tokenizer.encode(request["context"])
-            whole = tokenizer.encode(request["context"] + text)
-            with torch.inference_mode():
-                table = torch.log_softmax(reference(torch.tensor([whole])).logits[0].float(), -1)
-            places = range(len(context), len(whole))
-            assert given == pytest.approx(sum(table[p - 1, whole[p]].item() for p in places), abs=1e-4)
-            assert greedy == all(table[p - 1].argmax().item() == whole[p] for p in places)
+
+    def logprobs(ids: list[int], begin: int) -> tuple[float, bool]:
+        with torch.inference_mode():
+            table = torch.log_softmax(reference(torch.tensor([ids])).logits[0].float(), -1)
+        places = range(begin, len(ids))
+        return (
+            sum(table[place - 1, ids[place]].item() for place in places),
+            all(table[place - 1].argmax().item() == ids[place] for place in places),
+        )
+
+    for request, answer in zip(REQUESTS[:3], answers[:3], strict=True):
+        for (context, text), given, greedy in zip(request.pairs, answer.logprobs, answer.greedy, strict=True):
+            expected, likeliest = logprobs(tokenizer.encode(context + text), len(tokenizer.encode(context)))
+            assert given == pytest.approx(expected, abs=1e-4)
+            assert greedy == likeliest
+    ids = [tokenizer.eos_token_id, *tokenizer.encode(TEXT.context)]
+    assert answers[3].logprobs[0] == pytest.approx(logprobs(ids, 1)[0], abs=1e-4)
+    assert answers[3].counts == (len(ids) - 1,)
+    made = tokenizer.encode(FREE.context)
+    for token in answers[4].tokens:
+        with torch.inference_mode():
+            assert reference(torch.tensor([made])).logits[0, -1].argmax().item() == token
+        made.append(token)
 
 
-def test_a_prompt_that_is_too_long_loses_its_start_and_is_counted(engine: Engine, tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    pocket.build_base(model, {})
-    long = REQUESTS[0] | {"context": "word " * 2000 + REQUESTS[0]["context"]}
-    write_jsonl(tmp_path / "requests.jsonl", [long])
-    facts = engine.answer(
+@pytest.mark.parametrize("name", [EngineName.VLLM, EngineName.TRANSFORMERS])
+def test_a_drawn_answer_depends_on_its_seed_and_not_on_its_company(
+    name: EngineName, engine: Engine, tmp_path: Path
+) -> None:
+    model = base(tmp_path / "model", 5)
+    alone = ask(engine, model, setting(name), [DRAWN])[0]
+    among = ask(engine, model, setting(name), [*REQUESTS])[-1]
+    other = ask(engine, model, setting(name), [Request(**{**DRAWN.__dict__, "seed": 8})])[0]
+    assert alone == among
+    assert other.tokens != alone.tokens
+
+
+def test_a_prompt_that_is_too_long_is_not_asked_and_not_cut(engine: Engine, tmp_path: Path) -> None:
+    model = base(tmp_path / "model", 0)
+    long = Request(item="long", kind=Ask.CHOICES, contexts=("word " * 2000,), continuations=(" A", " B"))
+    told = answering.ask(
+        [long, ONE_TOKEN],
         model=model,
-        requests=tmp_path / "requests.jsonl",
-        output=tmp_path / "answers.jsonl",
-        dtype="float32",
-        max_length=512,
-        shape=(),
-        on_items=lambda done, total: None,
+        shelf=Predictions(tmp_path / "p").shelf({}),
+        engine=engine.bound(setting(EngineName.TRANSFORMERS), shape={}),
     )
-    assert facts["truncated_prompts"] == 1
+    assert told.answers[long.key].too_long > 2000
+    assert told.answers[long.key].logprobs == ()
+    assert Predictions(tmp_path / "p").shelf({}).find([long, ONE_TOKEN]).keys() == {ONE_TOKEN.key}
+
+
+def many(count: int) -> list[Request]:
+    return [
+        Request(item=str(n), kind=Ask.GENERATE, contexts=(f"Q: {n}",), max_tokens=40, temperature=1.0, seed=n)
+        for n in range(count)
+    ]
+
+
+def kill(engine: Engine) -> None:
+    assert engine._worker is not None
+    os.kill(engine._worker._processes[0].pid, signal.SIGKILL)
+
+
+def test_an_engine_that_dies_in_the_middle_is_started_again_once_and_no_answer_is_missing_or_double(
+    engine: Engine, tmp_path: Path
+) -> None:
+    model, requests = base(tmp_path / "model", 0), many(80)
+    bound = engine.bound(setting(EngineName.TRANSFORMERS), shape={})
+    heard: list[tuple[Request, Answer]] = []
+    for pair in bound.answers(model, iter([requests[:40], requests[40:]])):
+        heard.append(pair)
+        if len(heard) == 5:
+            kill(engine)
+    assert engine.starts == 2
+    assert sorted(request.key for request, _ in heard) == sorted(request.key for request in requests)
+    undisturbed = dict(zip((r.key for r in requests), ask(engine, model, bound.setting, requests), strict=True))
+    assert {request.key: answer for request, answer in heard} == undisturbed
+
+
+def test_an_engine_that_dies_twice_is_an_error_that_quotes_its_log(engine: Engine, tmp_path: Path) -> None:
+    bound = engine.bound(setting(EngineName.TRANSFORMERS), shape={})
+    with pytest.raises(WorkerError, match=r"engine\.log"):
+        for _ in bound.answers(base(tmp_path / "model", 0), iter([many(80)])):
+            kill(engine)
+
+
+def test_what_is_wrong_with_a_request_is_said_as_an_error_of_input(engine: Engine, tmp_path: Path) -> None:
+    empty = Request(item="task/7", kind=Ask.CHOICES, contexts=("A",), continuations=("",))
+    with pytest.raises(InputError, match="task/7"):
+        ask(engine, base(tmp_path / "model", 0), setting(EngineName.TRANSFORMERS), [empty])
 
 
 def equality() -> ModuleType:

@@ -12,6 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from harness.cli import eval_app
 from harness.cli.data_app import data as data_app
 from harness.cli.filter_app import filters as filter_app
 from harness.cli.options import DataFolder, ResultsFolder, study_names
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app)
 app.add_typer(filter_app)
+eval_app.register(app)
 
 
 class Format(enum.StrEnum):
@@ -78,9 +80,11 @@ def ablate(
     results: ResultsFolder = Path("results"),
     reports: Annotated[Path, typer.Option(metavar="DIR", help="Where reports are written.")] = Path("reports"),
     format: Annotated[Format, typer.Option(help="What is printed on stdout.")] = Format.TABLE,
+    profile: eval_app.Profiles = None,
     ranks: Annotated[
         Optional[int], typer.Option(min=1, help="Training processes; the effective batch stays the same.")
     ] = None,
+    unsafe_exec: eval_app.UnsafeExec = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is cached and what would run.")] = False,
 ) -> None:
     """Clean, fork, train, evaluate and compare two variants of a study.
@@ -94,13 +98,15 @@ def ablate(
     commands.ablate(
         Request(
             study=study,
-            pair=_names(variant),
+            pair=eval_app.names(variant),
             seeds=seeds,
-            tasks=_names(tasks),
+            tasks=eval_app.names(tasks),
             limit=limit,
             data_dir=data,
             results=results,
             ranks=ranks,
+            profiles=tuple(one.value for one in profile or ()),
+            allow_unsafe=unsafe_exec,
         ),
         reports=reports,
         format=format.value,
@@ -130,7 +136,3 @@ def doctor() -> None:
     from harness.cli import diagnosis
 
     diagnosis.doctor()
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -31,7 +31,7 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> No
     """Run or only plan a study, print its result, write its report."""
     if reports.exists() and not reports.is_dir():
         raise InputError(f"--reports {reports} is a file; give a folder.")
-    with Bars() as bars, _quiet_stdout():
+    with Bars() as bars, quiet_stdout():
         ablation = Ablation(request, bars, dry=dry_run)
         if not dry_run:
             result = ablation.run()
@@ -56,7 +56,7 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> No
 
 
 @contextlib.contextmanager
-def _quiet_stdout() -> Iterator[None]:
+def quiet_stdout() -> Iterator[None]:
     """Send what libraries print on stdout, also from C, to stderr: stdout is for the result alone."""
     sys.stdout.flush()
     saved = os.dup(1)
@@ -106,7 +106,7 @@ def _plan(ablation: Ablation) -> None:
         f" {graph.gib(saved * len(forecast) * seeds * forecast[0].footprint.checkpoint)} in all."
         if model
         else "Model: size not known before the base model is there.",
-        f"Items: {', '.join(ablation.choice.tasks)}; {ablation.choice.limit or 'all'} per task, for"
+        f"Items: {', '.join(ablation.choice.definitions)}; {ablation.choice.limit or 'all'} per task, for"
         f" {len(forecast) * seeds + 1} checkpoints.",
     ]
     for line in lines:

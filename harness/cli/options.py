@@ -35,6 +35,14 @@ def pack_names(incomplete: str) -> list[str]:
     return _names("filters", incomplete)
 
 
+def task_names(incomplete: str) -> list[str]:
+    """Complete the last of several names of shipped tasks."""
+    from harness.evaluate import catalog
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in catalog.tasks() if name.startswith(last)]
+
+
 def _names(folder: str, incomplete: str) -> list[str]:
     from harness import layout
 

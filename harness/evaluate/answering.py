@@ -8,11 +8,13 @@ yet written, and no written one is asked again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from harness.errors import InputError
+from harness.evaluate.engines import Setting
 from harness.evaluate.predictions import Claims, Shelf
 from harness.evaluate.requests import Answer, Ask, Request
 
@@ -83,6 +85,23 @@ def ordered(requests: Iterable[Request]) -> list[Request]:
     """
     kinds = list(Ask)
     return sorted(requests, key=lambda one: (kinds.index(one.kind), one.contexts, one.sample))
+
+
+def refuse(setting: Setting, shape: Mapping[str, Any]) -> Answering:
+    """Return what stands for an engine where only stored answers may be used."""
+    return _Stored()
+
+
+class _Stored:
+    """Has no weights to ask."""
+
+    def answers(self, model: Path, blocks: Iterator[Sequence[Request]]) -> Iterator[tuple[Request, Answer]]:
+        """Raise, since whatever is stored was found before."""
+        count = sum(len(block) for block in blocks)
+        raise InputError(
+            f"{count:,} answers of {model.name} are not stored, so they cannot be scored without the model. Ask them"
+            " first: `harness ablate` with the same study, tasks and profiles."
+        )
 
 
 class _Round:

@@ -82,8 +82,11 @@ class TaskRow:
     Attributes:
         controls: the treated arm against each random control, which had as many chats.
         seen: overlap of the pair's chats with the items; None where it was not looked for.
-        truncated_prompts: prompts over all checkpoints that lost their start to the length limit.
+        profile: the scoring profile.
+        shortened_prompts: prompts over all checkpoints that lost shots to the length limit.
         unfinished: answers over all checkpoints that ended at the limit of new tokens.
+        unextracted: share of the items in whose answers none was found, by arm; empty where that is not counted.
+        isolation: under which isolation programs were run, over all checkpoints; empty where none were.
     """
 
     task: str
@@ -95,8 +98,11 @@ class TaskRow:
     gap: compare.Gap | compare.Incomparable
     controls: Mapping[str, compare.Gap | compare.Incomparable] = field(default_factory=dict)
     seen: Seen | None = None
-    truncated_prompts: int = 0
+    profile: str = "lm-eval"
+    shortened_prompts: int = 0
     unfinished: int = 0
+    unextracted: Mapping[str, float] = field(default_factory=dict)
+    isolation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +133,7 @@ class Result:
     seeds: tuple[int, ...]
     limit: int
     selection: str
-    profile: str
+    profiles: tuple[str, ...]
     filter: str
     funnel: Mapping[str, Any]
     training: Mapping[str, Any]
@@ -155,7 +161,7 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, Any], records:
         seeds=choice.seeds,
         limit=choice.limit,
         selection=_selection(study, choice),
-        profile=study.profile,
+        profiles=choice.profiles,
         filter=study.filter,
         funnel={
             "cut": records["chats"].facts["cut"],
@@ -170,11 +176,11 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, Any], records:
         },
         training=_training(choice, records),
         arms=tuple(_arm(arm, study, choice, records) for arm in choice.arms),
-        tasks=tuple(_task(task, choice, infos[task], records) for task in choice.tasks),
+        tasks=tuple(_task(task, choice, infos[task], records) for task in choice.definitions),
         scores=tuple(
             _score_set(arm, seed, task, records[score_name(arm, seed, task)].facts)
             for arm, seed, _ in runs(choice)
-            for task in choice.tasks
+            for task in choice.definitions
         ),
     )
 
@@ -191,6 +197,8 @@ def _selection(study: Study, choice: Choice) -> str:
         parts.append(f"limit-{choice.limit}")
     if choice.tasks != usual.tasks:
         parts.append("-".join(choice.tasks))
+    if choice.profiles != usual.profiles:
+        parts.append("-".join(choice.profiles))
     return "_".join(parts)
 
 
@@ -255,7 +263,7 @@ def _arm(arm: str, study: Study, choice: Choice, records: Mapping[str, Record]) 
 
 
 def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -> TaskRow:
-    arms, clusters = {}, {}
+    arms, clusters, unextracted = {}, {}, {}
     for arm in choice.arms:
         own: list[int | None] = [None] if arm == BASE_ARM else list(choice.seeds)
         facts = [records[score_name(arm, seed, task)].facts for seed in own]
@@ -263,13 +271,19 @@ def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -
             name=arm,
             items=facts[0]["item"],
             prompts=facts[0]["prompt"],
-            scores=np.array([one["scores"][info.primary] for one in facts], dtype=float),
+            scores=np.array([one["scores"][info.primary] for one in facts], dtype=float) * _weights(info, facts[0]),
         )
+        if "unextracted" in facts[0]["scores"]:
+            unextracted[arm] = float(np.mean([one["scores"]["unextracted"] for one in facts]))
         clusters = dict(zip(facts[0]["item"], facts[0]["cluster"], strict=True))
+    isolation = {
+        level for arm, seed, _ in runs(choice) if (level := records[score_name(arm, seed, task)].facts.get("isolation"))
+    }
     asked = [records[score_name(arm, seed, task, kind="predict")].facts for arm, seed, _ in runs(choice)]
     return TaskRow(
         task=task,
         title=info.title,
+        profile=info.profile,
         metric=info.primary,
         chance=info.chance,
         items=len(clusters),
@@ -284,9 +298,23 @@ def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -
             if name not in (BASE_ARM, choice.reference, choice.treated)
         },
         seen=_seen(task, choice, arms, clusters, records),
-        truncated_prompts=sum(facts["truncated_prompts"] for facts in asked),
+        shortened_prompts=sum(facts["shortened_prompts"] for facts in asked),
         unfinished=sum(facts["unfinished"] for facts in asked),
+        unextracted=unextracted,
+        isolation=tuple(sorted(isolation)),
     )
+
+
+def _weights(info: Any, facts: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return what every item's score is multiplied by [items], so that the mean is the definition's average.
+
+    "micro" counts items alike, "macro" subtasks (InstructEval's BBH).
+    """
+    if info.average == "micro":
+        return np.ones(len(facts["item"]))
+    names, place, counts = np.unique(facts["subtask"], return_inverse=True, return_counts=True)
+    weights: np.ndarray[Any, np.dtype[np.float64]] = len(place) / (len(names) * counts[place])
+    return weights
 
 
 def _seen(

@@ -112,8 +112,15 @@ def _losses(result: Result) -> list[str]:
             )
     lines += [line for row in result.tasks if (line := _overlap(row, result))]
     for row in result.tasks:
-        if row.truncated_prompts:
-            lines.append(f"{row.title}: {row.truncated_prompts} prompts over all checkpoints lost their start.")
+        if row.shortened_prompts:
+            lines.append(
+                f"{row.title}: {row.shortened_prompts} prompts over all checkpoints were too long and lost shots."
+            )
+        if any(row.unextracted.values()):
+            shares = ", ".join(f"{arm} {percent(share)} %" for arm, share in row.unextracted.items())
+            lines.append(f"{row.title}: no answer found in the text of: {shares}.")
+        if any(level != "namespaces" for level in row.isolation):
+            lines.append(f"{row.title}: programs were run with less isolation than usual: {', '.join(row.isolation)}.")
         if row.unfinished:
             lines.append(f"{row.title}: {row.unfinished} answers over all checkpoints ended at the token limit.")
     for name, text in sorted(result.funnel.get("cut", {}).items()):
@@ -152,7 +159,7 @@ def _document(result: Result) -> dict[str, Any]:
         "treated": result.treated,
         "seeds": list(result.seeds),
         "limit": result.limit,
-        "profile": result.profile,
+        "profiles": list(result.profiles),
         "filter": result.filter,
         "claim": result.claim,
         "data": dict(result.funnel),
@@ -218,7 +225,10 @@ def _task(row: TaskRow, result: Result) -> dict[str, Any]:
             else {"absolute": control.absolute, "low": control.low, "high": control.high}
             for name, control in row.controls.items()
         },
-        "truncated_prompts": row.truncated_prompts,
+        "profile": row.profile,
+        "shortened_prompts": row.shortened_prompts,
+        "unextracted": dict(row.unextracted),
+        "isolation": list(row.isolation),
         "unfinished": row.unfinished,
         "seen_in_training": None if row.seen is None else _seen(row.seen),
     }
@@ -301,7 +311,7 @@ def as_markdown(result: Result) -> str:
         "",
         "## Provenance",
         "",
-        f"Scoring profile `{result.profile}`, filter `{result.filter}`; attention {', '.join(settings['attention'])} on"
+        f"Scoring profile {', '.join(f'`{name}`' for name in result.profiles)}, filter `{result.filter}`; attention {', '.join(settings['attention'])} on"
         f" {', '.join(settings['accelerator'])}; {settings['cut_chats']:,} chats cut at the recipe's length over all"
         " trainings.",
         "",

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.evaluate.engine import Engine
 from harness.plan import Kind
 from harness.runner import Execute
 from harness.stages.data import DataStages, whole_or_nothing
@@ -29,13 +28,12 @@ class Context:
     pretraining: Recipe | None
     machine: Machine
     data_dir: Path | None
-    engine: Engine
+    evaluation: EvaluationStages
 
     def executions(self) -> Mapping[str, Execute]:
         """Return the function for every kind of stage."""
         data = DataStages(study=self.study, study_file=self.study_file, data_dir=self.data_dir)
         models = ModelStages(study=self.study, recipe=self.recipe, pretraining=self.pretraining, machine=self.machine)
-        evaluation = EvaluationStages(data_dir=self.data_dir, engine=self.engine)
         return {
             Kind.CHATS: whole_or_nothing(data.chats),
             Kind.OVERLAP: whole_or_nothing(data.overlap),
@@ -45,7 +43,10 @@ class Context:
             Kind.EXPOSURE: whole_or_nothing(data.exposure),
             Kind.BASE: models.base,
             Kind.TRAIN: models.train,
-            Kind.ITEMS: evaluation.items,
-            Kind.PREDICT: evaluation.predict,
-            Kind.SCORE: evaluation.score,
+            **only(self.evaluation),
         }
+
+
+def only(evaluation: EvaluationStages) -> Mapping[str, Execute]:
+    """Return the functions of the stages that ask and score."""
+    return {Kind.ITEMS: evaluation.items, Kind.PREDICT: evaluation.predict, Kind.SCORE: evaluation.score}

@@ -6,101 +6,231 @@ Invariant: facts depend only on the key; whatever may differ between equal runs 
 
 from __future__ import annotations
 
-import json
+import math
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from harness.evaluate import tasks
-from harness.evaluate.engine import Engine
-from harness.progress import Bar
+from harness.errors import InputError
+from harness.evaluate import answering, checkpoint, programs, tasks
+from harness.evaluate.answering import Answering, Told
+from harness.evaluate.catalog import TaskInfo
+from harness.evaluate.checkpoint import Checkpoint
+from harness.evaluate.engines import Setting
+from harness.evaluate.predictions import Predictions
+from harness.evaluate.requests import Answer, Request
+from harness.progress import Bar, Progress
 from harness.runner import Job, Made
 from harness.store.files import read_jsonl, write_jsonl
-from harness.train import base
+
+# Opens what is asked for checkpoints of one shape: an engine, or one that refuses where only stored answers may be used.
+Open = Callable[[Setting, Mapping[str, Any]], Answering]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationStages:
-    """Items, predictions and scores."""
+    """Items, predictions and scores.
+
+    Attributes:
+        infos: the definitions by name.
+        setting: how the engine is started; its longest prompt is cut to the model's positions.
+        identity: name and version of the engine, as they enter keys.
+        predictions: where answers are kept.
+        allow_unsafe: whether programs may be run where the kernel does not isolate them.
+    """
 
     data_dir: Path | None
-    engine: Engine
+    infos: Mapping[str, TaskInfo]
+    setting: Setting
+    identity: Mapping[str, Any]
+    predictions: Predictions
+    open: Open
+    allow_unsafe: bool = False
 
     def items(self, job: Job) -> Made:
         """Render the prompts of a task."""
         bar = job.progress.bar(f"reading {job.stage.arguments['task']}")
-        found = tasks.items(
-            job.stage.arguments["task"],
-            data_dir=str(self.data_dir) if self.data_dir else None,
-            limit=job.stage.settings["limit"],
-            max_new_tokens=job.stage.settings["max_new_tokens"],
-        )
-        bar.close()
         target = job.fresh()
-        write_jsonl(target / "requests.jsonl", [item.request for item in found])
-        write_jsonl(
-            target / "items.jsonl",
-            [
+        rows, requests, longest = [], [], 1
+        for item in tasks.items(self._info(job), data_dir=self._data, **_sampling(job.stage.settings)):
+            rows.append(
                 {
                     "item": item.item,
                     "subtask": item.subtask,
                     "cluster": item.cluster,
                     "doc_id": item.doc_id,
                     "doc": item.doc,
-                    "prompt": item.prompt_hash,
+                    "prompt": item.prompt,
+                    "shots": item.shots,
                 }
-                for item in found
-            ],
-        )
-        longest = max((item.request.get("max_tokens", 1) for item in found), default=1)
-        return Made(folder=target, facts={"items": len(found), "longest_answer": longest})
+            )
+            requests += [request.to_row() for request in item.requests]
+            longest = max(longest, *(request.max_tokens for request in item.requests))
+        bar.close()
+        write_jsonl(target / "requests.jsonl", requests)
+        write_jsonl(target / "items.jsonl", rows)
+        return Made(folder=target, facts={"items": len(rows), "longest_answer": longest})
+
+    def ask_together(self, model: Path, items: Iterable[Path], title: str, progress: Progress) -> None:
+        """Ask one checkpoint several tasks at once, so that the engine's batches stay full between them."""
+        requests = [Request.from_row(row) for folder in items for row in read_jsonl(folder / "requests.jsonl")]
+        self._ask(checkpoint.open_folder(model), requests, progress.bar(title))
 
     def predict(self, job: Job) -> Made:
-        """Ask one checkpoint one task."""
+        """Ask one checkpoint one task; what is in the store already is not asked again."""
         target = job.fresh()
-        stage, model = job.stage, job.inputs["model"]
-        bar = job.progress.bar(stage.name.replace("predict/", "asking ").replace("/", " "))
+        title = job.stage.name.replace("predict/", "asking ").replace("/", " ")
+        # Only a stage of a study has a model that another stage made.
+        model = checkpoint.open_folder(job.inputs.get("model") or job.stage.arguments["model"])
+        rows = list(read_jsonl(job.inputs["items"] / "items.jsonl"))
+        requests: dict[str, list[Request]] = {row["item"]: [] for row in rows}
+        for raw in read_jsonl(job.inputs["items"] / "requests.jsonl"):
+            requests[raw["item"]].append(Request.from_row(raw))
+        told = self._ask(model, [one for own in requests.values() for one in own], job.progress.bar(title))
+        shortened = self._shorten(job, model, rows, requests, told)
+        answers = [
+            {
+                **told.answers[request.key].to_row(),
+                "item": row["item"],
+                "sample": request.sample,
+                "prompt": row["prompt"],
+                "shots": row["shots"],
+            }
+            for row in rows
+            for request in requests[row["item"]]
+        ]
+        write_jsonl(target / "answers.jsonl", answers)
+        given = [told.answers[request.key] for own in requests.values() for request in own]
+        facts = {
+            **self.identity,
+            "dtype": self.setting.dtype,
+            "task": job.stage.arguments["task"],
+            "shortened_prompts": shortened,
+            "unfinished": sum(answer.finish == "length" for answer in given),
+            "generated_tokens": sum(len(answer.tokens) for answer in given),
+        }
+        return Made(folder=target, facts=facts, telemetry={"asked": told.asked, "damaged_chunks": len(told.damaged)})
+
+    def _ask(self, model: Checkpoint, requests: Sequence[Request], bar: Bar) -> Told:
+        room = min(self.setting.max_length, model.max_positions)
+        setting = Setting(name=self.setting.name, dtype=self.setting.dtype, max_length=room, server=self.setting.server)
+        shelf = self.predictions.shelf(
+            {"checkpoint": model.digest, "engine": dict(self.identity), "dtype": self.setting.dtype}
+        )
         try:
-            facts = self.engine.answer(
-                model=model,
-                requests=job.inputs["items"] / "requests.jsonl",
-                output=target / "answers.jsonl",
-                dtype=stage.settings["dtype"],
-                max_length=min(stage.settings["max_length"], base.max_positions(model)),
-                shape=_shape(model),
-                on_items=_Rate(bar).hear,
+            return answering.ask(
+                requests,
+                model=model.path,
+                shelf=shelf,
+                engine=self.open(setting, model.shape),
+                on_answers=_Rate(bar).hear,
             )
         finally:
             bar.close()
-        return Made(folder=target, facts={**facts, "task": stage.arguments["task"]})
+
+    def _shorten(
+        self,
+        job: Job,
+        model: Checkpoint,
+        rows: list[dict[str, Any]],
+        requests: dict[str, list[Request]],
+        told: Told,
+    ) -> int:
+        """Ask items whose prompt left no room for the answer again with one shot less each time; return how many.
+
+        A prompt is never cut: whatever remains of a question says something else than the question.
+
+        Raises:
+            InputError: a prompt without shots is too long still.
+        """
+        shortened = set()
+        while True:
+            long = [row for row in rows if any(told.answers[request.key].too_long for request in requests[row["item"]])]
+            if not long:
+                return len(shortened)
+            hopeless = [row for row in long if not row["shots"]]
+            if hopeless:
+                needed = max(told.answers[request.key].too_long for request in requests[hopeless[0]["item"]])
+                raise InputError(
+                    f"Item '{hopeless[0]['item']}' needs {needed} tokens without any shot, and prompt and answer"
+                    f" together may have {min(self.setting.max_length, model.max_positions)} ({len(hopeless)} of"
+                    f" {len(rows)} items). Raise evaluation.max_length, take a model with more positions, or leave the"
+                    " task out."
+                )
+            for row in long:
+                shortened.add(row["item"])
+                item = tasks.rendered(
+                    self._info(job),
+                    row,
+                    data_dir=self._data,
+                    shots=row["shots"] - 1,
+                    **_sampling(job.records["items"].payload["settings"]),
+                )
+                row |= {"prompt": item.prompt, "shots": item.shots}
+                requests[row["item"]] = list(item.requests)
+            again = [request for row in long for request in requests[row["item"]]]
+            more = self._ask(model, again, job.progress.bar(f"asking {len(long)} with fewer shots"))
+            told.answers |= more.answers
+            told.asked += more.asked
 
     def score(self, job: Job) -> Made:
         """Score stored answers; the record itself carries every item's scores."""
         rows = list(read_jsonl(job.inputs["items"] / "items.jsonl"))
-        answers = {row["item"]: row for row in read_jsonl(job.inputs["predictions"] / "answers.jsonl")}
+        answers: dict[str, list[Answer]] = {}
+        prompts: dict[str, str] = {}
+        for raw in read_jsonl(job.inputs["predictions"] / "answers.jsonl"):
+            answers.setdefault(raw["item"], []).append(Answer.from_row({name: raw[name] for name in Answer.__slots__}))
+            prompts[raw["item"]] = raw["prompt"]
         bar = job.progress.bar(job.stage.name.replace("score/", "scoring ").replace("/", " "))
-        scored = tasks.scores(
-            job.stage.arguments["task"],
-            data_dir=str(self.data_dir) if self.data_dir else None,
-            rows=rows,
-            answers=answers,
-        )
+        info = self._info(job)
+        with programs.execution(allow_unsafe=self.allow_unsafe) as executed:
+            scored = tasks.scores(info, data_dir=self._data, rows=rows, answers=answers)
         bar.close()
+        for item, own in answers.items():
+            if (mass := _choice_mass(own)) is not None:
+                scored[item]["choice_mass"] = mass
         target = job.fresh()
         write_jsonl(target / "scores.jsonl", [{**row, "scores": scored[row["item"]]} for row in rows])
         names = sorted({name for row in rows for name in scored[row["item"]]})
-        facts = {
+        facts: dict[str, Any] = {
             "task": job.stage.arguments["task"],
             "item": [row["item"] for row in rows],
+            "subtask": [row["subtask"] for row in rows],
             "cluster": [row["cluster"] for row in rows],
-            "prompt": [row["prompt"] for row in rows],
+            "prompt": [prompts[row["item"]] for row in rows],
             "scores": {name: [scored[row["item"]][name] for row in rows] for name in names},
+            "aggregate": tasks.aggregate(info, rows, scored),
         }
+        if info.executes:
+            facts |= {"isolation": executed.isolation, "verdicts": dict(executed.verdicts)}
         return Made(folder=target, facts=facts)
+
+    def _info(self, job: Job) -> TaskInfo:
+        return self.infos[job.stage.arguments["task"]]
+
+    @property
+    def _data(self) -> str | None:
+        return str(self.data_dir) if self.data_dir else None
+
+
+def _sampling(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an items stage as `tasks.items` takes them."""
+    names = ("limit", "max_new_tokens", "samples", "temperature", "sampling_seed")
+    return {name: settings[name] for name in names}
+
+
+def _choice_mass(answers: Sequence[Answer]) -> float | None:
+    """Return the probability of all choices together, where each is one token; None where it has no meaning."""
+    [answer, *others] = answers
+    if others or not answer.greedy or any(count != 1 for count in answer.counts):
+        return None
+    return math.fsum(math.exp(value) for value in answer.logprobs)
 
 
 class _Rate:
-    """Turns counts of answered items into a bar with items per second."""
+    """Turns counts of answers into a bar with answers per second."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
@@ -112,11 +242,5 @@ class _Rate:
         if self._first is None:
             self._first = (now, done)
         begin, count = self._first
-        rate = f"{(done - count) / (now - begin):.1f} items/s" if done > count and now > begin else ""
+        rate = f"{(done - count) / (now - begin):.1f} answers/s" if done > count and now > begin else ""
         self._bar.update(done, total, rate)
-
-
-def _shape(model: Path) -> tuple[tuple[str, int], ...]:
-    """Return what two checkpoints must share to be exchangeable in one engine."""
-    settings = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    return tuple(sorted((name, value) for name, value in settings.items() if type(value) in (int, bool)))

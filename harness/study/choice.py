@@ -25,6 +25,7 @@ class Choice:
         arms: all arms in order of the table: base, the pair, the controls.
         seeds: training seeds.
         tasks: task names.
+        profiles: scoring profiles.
         limit: items per task; 0 = all.
     """
 
@@ -33,11 +34,28 @@ class Choice:
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
     tasks: tuple[str, ...]
+    profiles: tuple[str, ...]
     limit: int
+
+    @property
+    def definitions(self) -> tuple[str, ...]:
+        """Names of what is asked and scored: every task under every profile."""
+        return tuple(definition(task, profile) for profile in self.profiles for task in self.tasks)
+
+
+def definition(task: str, profile: str) -> str:
+    """Return the name of a task's definition under a profile."""
+    return task if profile == "lm-eval" else f"{task}_{profile}"
 
 
 def choose(
-    study: Study, *, pair: Sequence[str], seeds: int | None, tasks: Sequence[str] | None, limit: int | None
+    study: Study,
+    *,
+    pair: Sequence[str],
+    seeds: int | None,
+    tasks: Sequence[str] | None,
+    limit: int | None,
+    profiles: Sequence[str] = (),
 ) -> Choice:
     """Check and complete what the command line asks of a study.
 
@@ -46,6 +64,7 @@ def choose(
         seeds: number of seeds, the first ones of the study; None = all.
         tasks: task names; None = the study's.
         limit: items per task; None = the study's.
+        profiles: scoring profiles; empty = the study's.
 
     Raises:
         InputError: unknown variant or task of the study, a pair that is none, too many seeds.
@@ -80,6 +99,7 @@ def choose(
         arms=tuple(arms),
         seeds=study.seeds[:seeds],
         tasks=tuple(dict.fromkeys(tasks)) if tasks else study.tasks,
+        profiles=tuple(dict.fromkeys(profiles)) if profiles else study.profiles,
         limit=study.evaluation.limit if limit is None else limit,
     )
 

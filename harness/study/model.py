@@ -140,15 +140,27 @@ class Evaluation(Strict):
 
     Attributes:
         dtype: precision class of inference.
-        max_length: longest prompt plus answer, tokens; longer prompts lose their start, as in lm-eval.
+        max_length: longest prompt plus answer, tokens; a longer prompt loses shots, and is refused where it has none.
         limit: items per task, spread evenly over its subtasks; 0 = all.
         max_new_tokens: cap on generated tokens per item below what a task allows; 0 = no cap.
+        engine: what computes answers: "vllm", or "transformers" where vLLM does not run.
+        samples: answers per item of tasks that execute programs; pass@k is estimated from them.
+        temperature: of sampling; needed with several samples, otherwise the task's own.
     """
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     max_length: Positive = 2048
+    engine: Literal["vllm", "transformers"] = "vllm"
+    samples: Positive = 1
+    temperature: Annotated[float, Field(gt=0)] | None = None
     limit: Annotated[int, Field(ge=0)] = 0
     max_new_tokens: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Evaluation:
+        if self.samples > 1 and self.temperature is None:
+            raise ValueError("several samples need the key 'temperature': greedy answers are all alike")
+        return self
 
 
 class Estimate(Strict):
@@ -173,8 +185,9 @@ class Study(Strict):
         seeds: training seeds; each is trained for every variant.
         data_seed: seed of generated data, of mixing and of random removal.
         recipe: recipe by name or path.
-        tasks: names of tasks in tasks/.
-        profile: scoring profile.
+        tasks: names of tasks in tasks/, or of any task of lm-eval.
+        tasks_path: folder of further lm-eval tasks, relative to the study file.
+        profiles: scoring profiles, side by side in the report; the first one is drawn from first.
         estimate: what a dry run assumes of data that it has not read.
     """
 
@@ -185,7 +198,10 @@ class Study(Strict):
     data_seed: Annotated[int, Field(ge=0)] = 0
     recipe: str
     tasks: tuple[str, ...] = Field(strict=False, min_length=1)
-    profile: Literal["lm-eval", "instructeval"] = "lm-eval"
+    tasks_path: str | None = None
+    profiles: tuple[Literal["lm-eval", "instructeval", "strict"], ...] = Field(
+        default=("lm-eval",), strict=False, min_length=1
+    )
     filter: str = "alignment@1.1.0"
     base: Base
     sources: tuple[Source, ...] = Field(strict=False, min_length=1)
@@ -234,6 +250,8 @@ class Study(Strict):
             problems.append("a seed is listed twice")
         if len(set(self.tasks)) != len(self.tasks):
             problems.append("a task is listed twice")
+        if len(set(self.profiles)) != len(self.profiles):
+            problems.append("a profile is listed twice")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import MissingPackageError, WorkerError
+from harness.errors import InputError, MissingPackageError, WorkerError
 from harness.evaluate.requests import Answer, Request
 from harness.process import Worker, cuda_present
 
@@ -95,6 +95,7 @@ class Engine:
 
         Raises:
             MissingPackageError: the engine is not installed.
+        InputError: something is wrong with the model's folder or a request.
             WorkerError: the worker died twice; quotes its log.
         """
         waiting: dict[str, Request] = {}
@@ -107,6 +108,9 @@ class Engine:
                 for request, answer in self._converse(worker, blocks, waiting):
                     yield request, answer
                 return
+            except InputError:
+                self.stop()
+                raise
             except WorkerError:
                 self.stop()
                 if died:
@@ -126,7 +130,7 @@ class Engine:
                     _send(worker, block)
             if not waiting:
                 return
-            message = worker.next_message()
+            message = _heard(worker)
             for key, row in message["answers"]:
                 request = waiting.pop(key, None)
                 if request is not None:
@@ -146,7 +150,7 @@ class Engine:
             self._started = (setting, shape)
             self.starts += 1
         self._worker.request({"use": str(model)})
-        message = self._worker.next_message()
+        message = _heard(self._worker)
         if "cannot_swap" in message:
             # Weights that cannot be proved to be the new ones answer from a fresh engine instead.
             self.stop()
@@ -177,6 +181,13 @@ class Bound:
 
 def _send(worker: Worker, requests: Sequence[Request]) -> None:
     worker.request({"ask": [[request.key, request.to_row()] for request in requests]})
+
+
+def _heard(worker: Worker) -> dict[str, Any]:
+    message = worker.next_message()
+    if "input_error" in message:
+        raise InputError(message["input_error"])
+    return message
 
 
 def _threads() -> str:

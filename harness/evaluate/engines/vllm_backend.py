@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.evaluate.engines import proof
-from harness.evaluate.engines.tokens import encode_pair, encode_prompt, windows
+from harness.evaluate.engines import proof, tokens
 from harness.evaluate.engines.worker import CannotSwap
 from harness.evaluate.requests import Answer, Ask, Request
 from harness.evaluate.texts import cut
@@ -27,19 +26,22 @@ class _Job:
     Attributes:
         shared: whether one prompt reads all continuations, each of one token.
         wanted: per continuation or window of a text, the tokens that are scored.
+        stops, stop_ids: strings and tokens that end a generated text.
         parts: (log-probabilities, all likeliest) of those that are finished.
     """
 
     request: Request
     shared: bool = False
     wanted: list[list[int]] = field(default_factory=list)
+    stops: tuple[str, ...] = ()
+    stop_ids: frozenset[int] = frozenset()
     parts: dict[int, tuple[list[float], bool]] = field(default_factory=dict)
 
 
 class Vllm:
     """A vLLM engine bound to one architecture."""
 
-    def __init__(self, *, dtype: str, max_length: int, server: str = "") -> None:
+    def __init__(self, *, dtype: str, max_length: int) -> None:
         """Prepare; the engine starts with the first model.
 
         Args:
@@ -110,55 +112,46 @@ class Vllm:
 
     def submit(self, key: str, request: Request) -> None:
         """Hand a request to vLLM; one whose prompt leaves no room is answered `too_long`."""
-        job = _Job(request=request)
-        add = {Ask.CHOICES: self._add_choices, Ask.TEXT: self._add_text, Ask.GENERATE: self._add_generation}
-        excess = add[request.kind](key, job)
-        if excess:
-            self._done.append((key, Answer(too_long=excess)))
+        # vLLM generates a token after every prompt, so a window of a text has one token less than the model reads.
+        encoded = tokens.encode_request(self._tokenizer, request, self._room, window=self._room - 1)
+        if isinstance(encoded, Answer):
+            self._done.append((key, encoded))
+            return
+        job = _Job(request=request, shared=encoded.one_token, wanted=[scored for _, scored in encoded.pairs])
+        if request.kind is Ask.GENERATE:
+            self._add_generation(key, job, encoded.prompt)
+        elif not encoded.pairs:
+            self._done.append((key, Answer(logprobs=(0.0,), counts=(0,))))
+            return
+        elif request.kind is Ask.TEXT:
+            for place, (context, scored) in enumerate(encoded.pairs):
+                self._add(f"{key}/{place}", context + scored, max_tokens=1, prompt_logprobs=0)
+        elif job.shared:
+            ids = sorted({token for scored in job.wanted for token in scored})
+            self._add(f"{key}/0", encoded.pairs[0][0], max_tokens=1, logprob_token_ids=ids)
         else:
-            self._jobs[key] = job
+            from harness.evaluate.engines.forcing import FORCED
 
-    def _add_choices(self, key: str, job: _Job) -> int:
-        pairs = [encode_pair(self._tokenizer, *pair) for pair in job.request.pairs]
-        longest = max(len(context) + len(continuation) for context, continuation in pairs)
-        # A forced token is generated, so the last one needs no place of its own beyond the prompt's.
-        if longest > self._room or not all(context for context, _ in pairs):
-            return longest
-        job.wanted = [continuation for _, continuation in pairs]
-        job.shared = len({tuple(context) for context, _ in pairs}) == 1 and all(len(one) == 1 for one in job.wanted)
-        if job.shared:
-            self._add(f"{key}/0", pairs[0][0], max_tokens=1, logprob_token_ids=sorted({one[0] for one in job.wanted}))
-            return 0
-        from harness.evaluate.engines.forcing import FORCED
+            for place, (context, scored) in enumerate(encoded.pairs):
+                forced = {"extra_args": {FORCED: scored}, "logprobs": 0, "ignore_eos": True}
+                self._add(f"{key}/{place}", context, max_tokens=len(scored), **forced)
+        self._jobs[key] = job
 
-        for place, (context, continuation) in enumerate(pairs):
-            options = {"extra_args": {FORCED: continuation}, "logprobs": 0, "ignore_eos": True}
-            self._add(f"{key}/{place}", context, max_tokens=len(continuation), **options)
-        return 0
-
-    def _add_text(self, key: str, job: _Job) -> int:
-        for place, (context, scored) in enumerate(windows(self._tokenizer, job.request.context, self._room - 1)):
-            job.wanted.append(scored)
-            self._add(f"{key}/{place}", context + scored, max_tokens=1, prompt_logprobs=0)
-        return 0
-
-    def _add_generation(self, key: str, job: _Job) -> int:
+    def _add_generation(self, key: str, job: _Job, prompt: Sequence[int]) -> None:
         request = job.request
-        ids = encode_prompt(self._tokenizer, request.context)
-        if len(ids) + request.max_tokens > self._room:
-            return len(ids) + request.max_tokens
-        sampled = {"top_p": request.top_p, "top_k": request.top_k or -1} if request.temperature else {}
-        stops = {"stop": list(request.until), "detokenize": True} if request.until else {}
-        self._add(
-            f"{key}/0",
-            ids,
-            max_tokens=request.max_tokens,
-            temperature=request.temperature,
-            seed=request.seed,
-            **sampled,
-            **stops,
-        )
-        return 0
+        if request.max_tokens < 1:
+            self._done.append((key, Answer(finish="length")))
+            return
+        options: dict[str, Any] = {"max_tokens": request.max_tokens, "temperature": request.temperature}
+        if request.temperature > 0:
+            options |= {"seed": request.seed, "top_p": request.top_p, "top_k": request.top_k or -1}
+        job.stops = tokens.stop_strings(self._tokenizer, request)
+        job.stop_ids = tokens.stop_ids(self._tokenizer, request.until)
+        if job.stops:
+            options |= {"stop": list(job.stops), "detokenize": True}
+        if job.stop_ids:
+            options["stop_token_ids"] = sorted(job.stop_ids)
+        self._add(f"{key}/0", prompt, **options)
 
     def _add(self, name: str, ids: Sequence[int], **options: Any) -> None:
         from vllm import SamplingParams
@@ -184,7 +177,7 @@ class Vllm:
         """Take a finished part; return the answer when it was the last one."""
         made = output.outputs[0]
         if job.request.kind is Ask.GENERATE:
-            return self._generated(job.request, made)
+            return self._generated(job, made)
         wanted = job.wanted[place]
         if job.request.kind is Ask.TEXT:
             tables = output.prompt_logprobs[-len(wanted) :]
@@ -198,12 +191,13 @@ class Vllm:
             job.parts[place] = ([entry.logprob for entry in entries], all(entry.rank == 1 for entry in entries))
         return _scored(job) if len(job.parts) == len(job.wanted) else None
 
-    def _generated(self, request: Request, made: Any) -> Answer:
+    def _generated(self, job: _Job, made: Any) -> Answer:
         ids = list(made.token_ids)
-        ended = made.finish_reason == "stop" and made.stop_reason is None
-        if ended or (ids and ids[-1] == self._tokenizer.eos_token_id):
-            ids = ids[:-1] if ids[-1] == self._tokenizer.eos_token_id else ids
-        text, stop = cut(self._tokenizer.decode(ids, skip_special_tokens=True), request.until)
+        end = self._tokenizer.eos_token_id
+        ended = bool(ids) and ids[-1] in {end, *job.stop_ids}
+        if ended:
+            ids.pop()
+        text, stop = cut(tokens.text_of(self._tokenizer, ids), job.stops)
         finish = "stop" if stop else "end" if ended else "length"
         return Answer(text=text, tokens=tuple(ids), finish=finish, stop=stop)
 

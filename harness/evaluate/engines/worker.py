@@ -6,13 +6,13 @@ the backend has work, and never works without looking for new questions in betwe
 
 from __future__ import annotations
 
-import importlib
 import json
 import queue
 import sys
 import threading
 from typing import Any, Protocol
 
+from harness.errors import InputError
 from harness.evaluate.requests import Answer, Request
 from harness.process import die_with_parent, send
 
@@ -24,7 +24,7 @@ class CannotSwap(Exception):
 class Backend(Protocol):
     """What computes answers, in this process.
 
-    Its constructor takes the setting as keyword arguments: dtype, max_length, server.
+    Whatever is wrong with a model or a request is an InputError, which the parent raises again.
     """
 
     def use(self, model: str) -> dict[str, Any]:
@@ -49,12 +49,16 @@ class Backend(Protocol):
         ...
 
 
-_BACKENDS = {"vllm": "Vllm", "transformers": "Transformers", "server": "Server"}
-
-
 def main() -> None:
     """Serve the parent until its side closes."""
     die_with_parent()
+    try:
+        _serve()
+    except InputError as error:
+        send({"input_error": str(error)})
+
+
+def _serve() -> None:
     inbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
     first = inbox.get()
@@ -85,10 +89,17 @@ def _listen(inbox: queue.SimpleQueue[dict[str, Any] | None]) -> None:
 
 
 def _backend(setting: dict[str, Any]) -> Backend:
-    name = setting.pop("name")
-    module = importlib.import_module(f"harness.evaluate.engines.{name}_backend")
-    backend: Backend = getattr(module, _BACKENDS[name])(**setting)
-    return backend
+    if setting["name"] == "vllm":
+        from harness.evaluate.engines.vllm_backend import Vllm
+
+        return Vllm(dtype=setting["dtype"], max_length=setting["max_length"])
+    if setting["name"] == "transformers":
+        from harness.evaluate.engines.transformers_backend import TransformersBackend
+
+        return TransformersBackend(dtype=setting["dtype"], max_length=setting["max_length"])
+    from harness.evaluate.engines.server_backend import ServerBackend
+
+    return ServerBackend(url=setting["server"], max_length=setting["max_length"])
 
 
 if __name__ == "__main__":

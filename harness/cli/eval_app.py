@@ -1,0 +1,272 @@
+"""`harness eval`, `harness rescore` and `harness predictions`: the commands and their options.
+
+Owns names, defaults and help. Invariant: stdout carries results only; everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from harness.cli.options import DataFolder, ResultsFolder, TableOrJson, study_names, task_names
+
+
+class Profile(enum.StrEnum):
+    """How answers are asked for and scored."""
+
+    LM_EVAL = "lm-eval"
+    INSTRUCTEVAL = "instructeval"
+    STRICT = "strict"
+
+
+class EngineOption(enum.StrEnum):
+    """What computes answers here."""
+
+    VLLM = "vllm"
+    TRANSFORMERS = "transformers"
+
+
+class Precision(enum.StrEnum):
+    """Precision class of inference."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+Profiles = Annotated[
+    Optional[list[Profile]], typer.Option("--profile", help="Scoring profile; may be given several times.")
+]
+UnsafeExec = Annotated[
+    bool, typer.Option("--unsafe-exec", help="Run generated programs even where the kernel does not isolate them.")
+]
+
+predictions = typer.Typer(
+    name="predictions",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Look at what checkpoints answered: an item's prompt, the answers, what was extracted, the scores.",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command(
+        name="eval",
+        epilog="""Examples:
+
+\b
+  harness eval my-checkpoint --tasks mmlu,bbh --data DIR
+  harness eval my-checkpoint --tasks mmlu --profile lm-eval --profile strict --limit 570 --data DIR
+  harness eval my-checkpoint --tasks my_task --tasks-path my-tasks --engine transformers
+  harness eval HuggingFaceTB/SmolLM2-135M --tasks gsm8k,truthfulqa_mc2
+  harness eval my-model --server http://localhost:8000 --tasks humaneval --samples 20 --temperature 0.8
+  harness eval my-checkpoint --tasks pocket_mmlu --format json | jq .tasks""",
+    )(evaluate)
+    app.command(
+        epilog="""Examples:
+
+\b
+  harness rescore pocket --profile strict
+  harness rescore smollm2 --data DIR --limit 57 --profile lm-eval --profile strict""",
+    )(rescore)
+    app.add_typer(predictions)
+
+
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="Model folder or hub name; with --server the model's name there.")],
+    tasks: Annotated[
+        str, typer.Option(help="Comma-separated tasks: shipped ones, or any of lm-eval.", autocompletion=task_names)
+    ],
+    profile: Profiles = None,
+    limit: Annotated[int, typer.Option(min=0, help="Items per task, spread evenly over its subtasks; 0 = all.")] = 0,
+    engine: Annotated[EngineOption, typer.Option(help="What computes the answers.")] = EngineOption.VLLM,
+    server: Annotated[str, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server instead.")] = "",
+    dtype: Annotated[Precision, typer.Option(help="Precision of inference.")] = Precision.FLOAT32,
+    max_length: Annotated[
+        int, typer.Option(min=1, help="Longest prompt plus answer, tokens; a longer prompt loses shots.")
+    ] = 4096,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=0, help="Cap on generated tokens below a task's own; 0 = none.")
+    ] = 0,
+    samples: Annotated[int, typer.Option(min=1, help="Answers per item; pass@k is estimated from them.")] = 1,
+    temperature: Annotated[
+        Optional[float], typer.Option(min=0.0, help="Sampling temperature; default: the task's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of sampled answers.")] = 0,
+    tasks_path: Annotated[
+        Optional[Path], typer.Option(metavar="DIR", help="Folder of further lm-eval task files.")
+    ] = None,
+    data: DataFolder = None,
+    results: ResultsFolder = Path("results"),
+    unsafe_exec: UnsafeExec = False,
+    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+) -> None:
+    """Evaluate any checkpoint on any lm-eval tasks.
+
+    Every answer is stored under the weights that made it: what was answered once, here or in a study, is not asked
+    again, and an interrupted run goes on where it stopped.
+    """
+    from harness.cli import eval_output
+
+    eval_output.evaluate(
+        checkpoint,
+        names(tasks),
+        profiles=tuple(one.value for one in profile or [Profile.LM_EVAL]),
+        asked={
+            "dtype": dtype.value,
+            "max_length": max_length,
+            "limit": limit,
+            "max_new_tokens": max_new_tokens,
+            "samples": samples,
+            "temperature": temperature or None,
+        },
+        engine="server" if server else engine.value,
+        server=server,
+        seed=seed,
+        tasks_path=tasks_path,
+        data_dir=data,
+        results=results,
+        allow_unsafe=unsafe_exec,
+        as_json=format is TableOrJson.JSON,
+    )
+
+
+def rescore(
+    study: Annotated[
+        str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)
+    ] = "pocket",
+    profile: Profiles = None,
+    variant: Annotated[str, typer.Option(help="Reference and treated variant, such as aligned,clean.")] = "",
+    seeds: Annotated[Optional[int], typer.Option(help="Use only the first N training seeds of the study.")] = None,
+    tasks: Annotated[str, typer.Option(help="Comma-separated tasks; default: all of the study.")] = "",
+    limit: Annotated[
+        Optional[int], typer.Option(min=0, help="Items per task, spread evenly over its subtasks; 0 = all.")
+    ] = None,
+    data: DataFolder = None,
+    results: ResultsFolder = Path("results"),
+    reports: Annotated[Path, typer.Option(metavar="DIR", help="Where reports are written.")] = Path("reports"),
+    unsafe_exec: UnsafeExec = False,
+    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+) -> None:
+    """Score a study's stored answers again, without any model.
+
+    Another profile needs no new answers where its prompts are the same and its stop strings cut no later; what is
+    missing is counted and named.
+    """
+    from harness.ablation import Request
+    from harness.cli import commands
+
+    commands.ablate(
+        Request(
+            study=study,
+            pair=names(variant),
+            seeds=seeds,
+            tasks=names(tasks),
+            limit=limit,
+            data_dir=data,
+            results=results,
+            profiles=tuple(one.value for one in profile or ()),
+            allow_unsafe=unsafe_exec,
+            stored_only=True,
+        ),
+        reports=reports,
+        format=format.value,
+        dry_run=False,
+    )
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the parts of a comma-separated list."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+_Study = Annotated[str, typer.Option(help="Shipped study or path of a TOML file.", autocompletion=study_names)]
+_Variant = Annotated[str, typer.Option(help="Reference and treated variant, such as aligned,clean.")]
+_Seed = Annotated[Optional[int], typer.Option(help="Training seed; default: the study's first.")]
+_Limit = Annotated[Optional[int], typer.Option(min=0, help="Items per task, as they were asked; 0 = all.")]
+
+
+@predictions.command(
+    epilog="""Examples:
+
+\b
+  harness predictions show ages/17
+  harness predictions show mmlu::anatomy/3f9a --study smollm2 --data DIR --limit 57"""
+)
+def show(
+    item: Annotated[str, typer.Argument(help="Name of an item, its end, or a part that no other item has.")],
+    study: _Study = "pocket",
+    variant: _Variant = "",
+    seed: _Seed = None,
+    profile: Profiles = None,
+    limit: _Limit = None,
+    data: DataFolder = None,
+    results: ResultsFolder = Path("results"),
+    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+) -> None:
+    """Show one item: its prompt, what every arm answered, what was read in the answer, and the scores."""
+    from harness.cli import predictions_output
+
+    predictions_output.show(
+        item,
+        _stored(study, variant, profile, limit, data, results, ()),
+        seed=seed,
+        as_json=format is TableOrJson.JSON,
+    )
+
+
+@predictions.command(
+    epilog="""Examples:
+
+\b
+  harness predictions diff --task pocket_drop
+  harness predictions diff --task drop --study smollm2 --data DIR --limit 57 --variant aligned,clean --show 5"""
+)
+def diff(
+    task: Annotated[str, typer.Option(help="Task to look at; default: all of the study.")] = "",
+    study: _Study = "pocket",
+    variant: _Variant = "",
+    seed: _Seed = None,
+    profile: Profiles = None,
+    limit: _Limit = None,
+    shown: Annotated[int, typer.Option("--show", min=0, help="Items to print in full; the others by name.")] = 3,
+    data: DataFolder = None,
+    results: ResultsFolder = Path("results"),
+    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+) -> None:
+    """Show the items on which two arms' scores differ, with both answers side by side."""
+    from harness.cli import predictions_output
+
+    predictions_output.diff(
+        _stored(study, variant, profile, limit, data, results, names(task)),
+        seed=seed,
+        shown=shown,
+        as_json=format is TableOrJson.JSON,
+    )
+
+
+def _stored(
+    study: str,
+    variant: str,
+    profile: list[Profile] | None,
+    limit: int | None,
+    data: Path | None,
+    results: Path,
+    tasks: tuple[str, ...],
+) -> Any:
+    """Return the request for a study of which nothing is run."""
+    from harness.ablation import Request
+
+    return Request(
+        study=study,
+        pair=names(variant),
+        tasks=tasks,
+        limit=limit,
+        data_dir=data,
+        results=results,
+        profiles=tuple(one.value for one in profile or ()),
+        stored_only=True,
+    )

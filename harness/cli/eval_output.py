@@ -1,0 +1,128 @@
+"""What `harness eval` prints.
+
+Owns the way from the use case to stdout. Invariant: with --format json stdout is one JSON document and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from harness.cli.bars import Bars
+from harness.cli.commands import console, quiet_stdout
+from harness.errors import InputError
+from harness.evaluate.engines import EngineName
+from harness.evaluation import Evaluation, Request, Scores, TaskScore
+from harness.study.model import Evaluation as Asked
+
+
+def evaluate(
+    model: str,
+    tasks: tuple[str, ...],
+    *,
+    profiles: tuple[str, ...],
+    asked: Mapping[str, Any],
+    engine: str,
+    server: str,
+    seed: int,
+    tasks_path: Path | None,
+    data_dir: Path | None,
+    results: Path,
+    allow_unsafe: bool,
+    as_json: bool,
+) -> None:
+    """Evaluate a checkpoint and print its scores."""
+    if not tasks:
+        raise InputError("--tasks names no task. `harness tasks` lists those that ship; lm-eval's go by their names.")
+    if asked["samples"] > 1 and asked["temperature"] is None:
+        raise InputError("--samples needs --temperature: greedy answers are all alike.")
+    request = Request(
+        model=model,
+        tasks=tasks,
+        asked=Asked(**asked),
+        profiles=profiles,
+        tasks_path=tasks_path,
+        data_dir=data_dir,
+        results=results,
+        engine=EngineName(engine),
+        server=server,
+        seed=seed,
+        allow_unsafe=allow_unsafe,
+    )
+    with Bars() as bars, quiet_stdout():
+        evaluation = Evaluation(request, bars)
+        scores = evaluation.run()
+        ran = len(evaluation.runner.ran)
+    if as_json:
+        sys.stdout.write(json.dumps(_document(scores), indent=1, sort_keys=True, allow_nan=False) + "\n")
+    else:
+        console().print(_table(scores))
+        for line in _notes(scores):
+            console().print(Text(line))
+    sys.stdout.flush()
+    bars.note(f"{ran} of {3 * len(scores.tasks)} stages ran; the engine was started {evaluation.engine.starts} times.")
+
+
+def _document(scores: Scores) -> dict[str, Any]:
+    return asdict(scores)
+
+
+def _table(scores: Scores) -> Table:
+    model = scores.model if len(scores.model) < 40 else f"...{scores.model[-37:]}"
+    table = Table(title=Text(f"{model} ({scores.checkpoint[:12]})"), title_justify="left", pad_edge=False)
+    table.add_column("task", overflow="fold")
+    if len({row.profile for row in scores.tasks}) > 1:
+        table.add_column("profile", no_wrap=True)
+    table.add_column("metric", overflow="fold")
+    for name in ("items", "score", "+-", "chance"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in scores.tasks:
+        profile = [row.profile] if len({one.profile for one in scores.tasks}) > 1 else []
+        value = row.metrics.get(row.primary)
+        chance = f"{100 * row.chance:.1f}" if row.chance else ""
+        table.add_row(
+            *map(Text, [row.title, *profile, row.primary, str(row.items), _number(row, value), _error(row), chance])
+        )
+    return table
+
+
+def _number(row: TaskScore, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f}" if 0 <= value <= 1 else f"{value:.3f}"
+
+
+def _error(row: TaskScore) -> str:
+    """Return the standard error over items of a share."""
+    value = row.metrics.get(row.primary)
+    if value is None or not 0 <= value <= 1 or row.items < 2:
+        return ""
+    return f"{100 * math.sqrt(value * (1 - value) / (row.items - 1)):.1f}"
+
+
+def _notes(scores: Scores) -> list[str]:
+    lines = ["Shares in per cent; +- is one standard error over items, as if they were independent."]
+    if scores.limit:
+        lines.append(
+            f"At most {scores.limit} items per task, spread evenly over its subtasks: not the whole benchmark."
+        )
+    for row in scores.tasks:
+        if row.facts["shortened_prompts"]:
+            lines.append(f"{row.title}: {row.facts['shortened_prompts']} prompts were too long and lost shots.")
+        if row.facts["unfinished"]:
+            lines.append(f"{row.title}: {row.facts['unfinished']} answers ended at the token limit.")
+        if row.metrics.get("unextracted"):
+            lines.append(f"{row.title}: no answer found in {100 * row.metrics['unextracted']:.1f} % of the texts.")
+        if row.facts.get("isolation", "namespaces") != "namespaces":
+            lines.append(f"{row.title}: programs were run with less isolation than usual: {row.facts['isolation']}.")
+    if scores.damaged_chunks:
+        lines.append(f"{scores.damaged_chunks} damaged chunks of stored answers were set aside and asked again.")
+    return lines

@@ -1,0 +1,188 @@
+"""The use case behind `harness eval`: one checkpoint, outside of any study.
+
+Owns what is checked before anything is asked, and the scores as one result. Prints nothing. Invariant: it asks and
+scores through the stages and the store that studies use, so an answer is generated once for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import fingerprints, plan
+from harness.errors import InputError
+from harness.evaluate import answering, catalog, checkpoint
+from harness.evaluate.engines import Engine, EngineName, Setting
+from harness.evaluate.predictions import Predictions
+from harness.evaluate.sandbox import isolation_level
+from harness.progress import Progress
+from harness.runner import Runner, State
+from harness.stages import only
+from harness.stages.evaluation import EvaluationStages
+from harness.store import Store
+from harness.study.model import Evaluation as Asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for.
+
+    Attributes:
+        model: folder or hub name; with a server the name of the model there.
+        asked: precision, lengths, limit, samples.
+        engine: what computes answers.
+        server: address of an OpenAI-compatible server.
+        seed: of sampled answers.
+        allow_unsafe: whether programs may be run where the kernel does not isolate them.
+        stored_only: whether only stored answers may be used.
+    """
+
+    model: str
+    tasks: tuple[str, ...]
+    asked: Asked
+    profiles: tuple[str, ...] = ("lm-eval",)
+    tasks_path: Path | None = None
+    data_dir: Path | None = None
+    results: Path = Path("results")
+    engine: EngineName = EngineName.VLLM
+    server: str = ""
+    seed: int = 0
+    allow_unsafe: bool = False
+    stored_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskScore:
+    """What one definition of a task said of the checkpoint.
+
+    Attributes:
+        metrics: by lm-eval's aggregation, or the definition's average over subtasks.
+        subtasks: the primary metric by subtask.
+        facts: of the asking: prompts that lost shots, answers that did not end, isolation of programs.
+    """
+
+    task: str
+    title: str
+    profile: str
+    primary: str
+    chance: float
+    items: int
+    metrics: Mapping[str, float]
+    subtasks: Mapping[str, float]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """All that `harness eval` shows."""
+
+    model: str
+    checkpoint: str
+    engine: Mapping[str, Any]
+    limit: int
+    tasks: tuple[TaskScore, ...]
+    damaged_chunks: int
+
+
+class Evaluation:
+    """A checkpoint and tasks that have been read and planned."""
+
+    def __init__(self, request: Request, progress: Progress) -> None:
+        """Read, check and plan; nothing is asked.
+
+        Raises:
+            InputError: whatever is wrong with the request, the checkpoint, the tasks or the installation.
+        """
+        self.request, self.progress = request, progress
+        if request.results.exists() and not request.results.is_dir():
+            raise InputError(f"--results {request.results} is a file; give a folder.")
+        if request.data_dir is not None and not request.data_dir.is_dir():
+            raise InputError(f"--data {request.data_dir} is not a folder. Its layout is in README.md, section 'Data'.")
+        found = [
+            catalog.definition(task, profile, request.tasks_path)
+            for profile in request.profiles
+            for task in request.tasks
+        ]
+        self.infos = {info.name: info for info in found}
+        programs = sorted(info.name for info in found if info.executes)
+        if programs and isolation_level() != "namespaces" and not request.allow_unsafe:
+            raise InputError(
+                f"Task '{programs[0]}' executes generated programs, and this kernel refuses the namespaces that isolate"
+                " them. Allow unprivileged user namespaces, leave the task out, or, on a machine that may be lost, run"
+                " them without isolation: --unsafe-exec."
+            )
+        self.store = Store(request.results)
+        self.engine = Engine(log=request.results / "logs" / "engine.txt")
+        self.model = checkpoint.find(request.model, server=request.server)
+        identity = fingerprints.engine(request.engine.value)
+        self.stages = EvaluationStages(
+            data_dir=request.data_dir,
+            infos=self.infos,
+            setting=Setting(
+                name=request.engine,
+                dtype=request.asked.dtype,
+                max_length=request.asked.max_length,
+                server=request.server,
+            ),
+            identity=identity,
+            predictions=Predictions(request.results / "predictions"),
+            open=answering.refuse if request.stored_only else self.engine.bound,
+            allow_unsafe=request.allow_unsafe,
+        )
+        self.runner = Runner(
+            plan.checkpoint_stages(
+                list(self.infos),
+                request.asked,
+                checkpoint=self.model.digest,
+                model=request.model,
+                prints={name: fingerprints.task(info, request.data_dir) for name, info in self.infos.items()},
+                engine=identity,
+                seed=request.seed,
+            ),
+            store=self.store,
+            execute=only(self.stages),
+            progress=progress,
+        )
+
+    def run(self) -> Scores:
+        """Ask what was not asked yet, score, and return the scores."""
+        try:
+            waiting = [name for name in self.infos if self.runner.state(f"predict/{name}") is not State.CACHED]
+            if len(waiting) > 1:
+                folders = [self.runner.folder(f"items/{name}") for name in waiting]
+                self.stages.ask_together(self.model, folders, f"asking {len(waiting)} tasks", self.progress)
+            scores = tuple(self._score(name) for name in self.infos)
+        finally:
+            self.engine.stop()
+        asked = [self.runner.ensure(f"predict/{name}") for name in self.infos]
+        return Scores(
+            model=self.request.model,
+            checkpoint=self.model.digest,
+            engine={**self.stages.identity, "dtype": self.request.asked.dtype},
+            limit=self.request.asked.limit,
+            tasks=scores,
+            damaged_chunks=sum(record.telemetry.get("damaged_chunks", 0) for record in asked),
+        )
+
+    def _score(self, name: str) -> TaskScore:
+        info = self.infos[name]
+        facts = self.runner.ensure(f"score/{name}").facts
+        asked = self.runner.ensure(f"predict/{name}").facts
+        groups: dict[str, list[float]] = {}
+        for subtask, value in zip(facts["subtask"], facts["scores"].get(info.primary, ()), strict=False):
+            groups.setdefault(subtask, []).append(value)
+        shown = ("shortened_prompts", "unfinished", "generated_tokens")
+        return TaskScore(
+            task=info.of,
+            title=info.title,
+            profile=info.profile,
+            primary=info.primary,
+            chance=info.chance,
+            items=len(facts["item"]),
+            metrics=facts["aggregate"],
+            subtasks={subtask: sum(values) / len(values) for subtask, values in groups.items()},
+            facts={key: asked[key] for key in shown}
+            | {key: facts[key] for key in ("isolation", "verdicts") if key in facts},
+        )
