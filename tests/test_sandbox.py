@@ -12,7 +12,8 @@ import pytest
 from harness.errors import InputError
 from harness.evaluate import sandbox
 from harness.evaluate.sandbox import Job, Limits, Outcome, Verdict
-from harness.evaluate.sandbox_wire import WireError, decode, encode
+from harness.evaluate.sandbox.crew import Warden
+from harness.evaluate.sandbox.wire import WireError, decode, encode
 
 # Not true of any function that a hostile program could write without knowing the tests.
 SECRET = "def check(candidate):\n    assert candidate(3) == 7919\n    assert candidate(4) == 104729\n"
@@ -184,7 +185,7 @@ def test_it_works_from_a_process_with_many_threads() -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may look at the helper's namespaces")
 @pytest.mark.parametrize("kind", ["net", "mnt", "ipc", "uts"])
 def test_the_helper_process_has_left_the_namespace_of_the_machine(kind: str) -> None:
-    with sandbox._Warden(QUICK) as warden:
+    with Warden(QUICK) as warden:
         theirs = os.readlink(f"/proc/{warden._process.pid}/ns/{kind}")
     assert theirs != os.readlink(f"/proc/self/ns/{kind}")
 

@@ -11,6 +11,7 @@ import pytest
 from harness.errors import InputError
 from harness.evaluate import sandbox
 from harness.evaluate.sandbox import Job, Limits, Outcome, Verdict
+from harness.evaluate.sandbox.crew import Crew
 
 # Not true of any function that a hostile program could write without knowing the tests.
 SECRET = "def check(candidate):\n    assert candidate(3) == 7919\n    assert candidate(4) == 104729\n"
@@ -212,7 +213,7 @@ def test_no_descriptor_is_left_open_and_an_interrupt_leaves_no_process() -> None
 @pytest.fixture
 def fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     """No namespaces, and a Python that the unprivileged user of a program may read (not one under /root)."""
-    monkeypatch.setattr(sandbox._Crew, "namespaces", False)
+    monkeypatch.setattr(Crew, "namespaces", False)
     if os.getuid() == 0 and any(not p.stat().st_mode & 1 for p in Path(sys.executable).resolve().parents):
         if not Path("/usr/bin/python3.11").exists():
             pytest.skip("no Python here that every user may read")

@@ -1,92 +1,37 @@
-"""Run programs that a language model wrote against their tests, and believe only our own verdict.
+"""The harness's side of the code sandbox: one helper process per worker, jobs to it, outcomes from it.
 
-Owns the limits, the verdicts and the wardens (one helper process per worker). Does not fork, isolate or
-execute anything itself: `sandbox_warden` does. Invariant: `Verdict.PASSED` comes from a process that never
-ran a line of the program, over a pipe that the program's process never had.
-
-What it cannot defend: a program that recognises the call's arguments and answers by rote has passed, as
-it would anywhere; the kernel's own faults; side channels such as cache timing. Programs see the standard
-library only, no site-packages, no /proc. Values cross as plain data: a function that returns its argument
-returns an equal copy (`is` is lost), an object of the program's own class is refused, an iterator is run.
+Owns the helper processes and the worker threads. Does not isolate, execute or judge anything: `warden` and those
+below it do. Invariant: every helper process that was started has ended, with all below it, when a call returns.
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import functools
 import json
-import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from harness.errors import InputError, WorkerError
-from harness.evaluate.sandbox_wire import write_frame
+from harness.evaluate.sandbox import Job, Limits, Outcome, Verdict
+from harness.evaluate.sandbox.wire import write_frame
 
-_MIB = 1 << 20
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 # The source root is on the path for the first import only: a program must not find the harness there.
 _START = (
-    "import sys; sys.path.insert(0, {root!r}); import harness.evaluate.sandbox_warden as warden;"
+    "import sys; sys.path.insert(0, {root!r}); import harness.evaluate.sandbox.warden as warden;"
     " del sys.path[0]; warden.main()"
 )
-_SETUP_FAILED, _OVER_CPU, _HUNG_UP, _SIGNAL = 102, 100, 101, 128  # as in sandbox_warden
+_OVER_CPU, _HUNG_UP, _SIGNAL = 100, 101, 128  # as in keeper, which is not imported here
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What one program may use. CPU time decides; wall time only ends sleepers, so that a busy machine
-    does not turn right answers wrong. `processes` counts threads too; `output_bytes` is one answer."""
-
-    cpu_seconds: float = 3.0
-    judge_cpu_seconds: float = 10.0
-    wall_seconds: float = 30.0
-    memory_bytes: int = 1024 * _MIB
-    file_bytes: int = 16 * _MIB
-    output_bytes: int = 16 * _MIB
-    processes: int = 8
-
-
-class Verdict(enum.StrEnum):
-    """What became of one program."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    TIMEOUT = "timeout"
-    MEMORY = "memory"
-    CRASHED = "crashed"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """A program (prompt and completion), the tests that define `check(candidate)`, and what to check."""
-
-    program: str
-    tests: str
-    entry_point: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """A verdict with its reason: types and line numbers only, so that equal runs give equal records."""
-
-    verdict: Verdict
-    detail: str
-    isolation: str
-
-    @property
-    def passed(self) -> bool:
-        """Whether `check` returned."""
-        return self.verdict is Verdict.PASSED
-
-
-class _Warden:
+class Warden:
     """One helper process and the two pipes to it."""
 
     def __init__(self, limits: Limits, *, namespaces: bool = True) -> None:
@@ -108,7 +53,7 @@ class _Warden:
         self.isolation: str = hello["isolation"]
         self.reason: str = hello["reason"]
 
-    def __enter__(self) -> _Warden:
+    def __enter__(self) -> Warden:
         return self
 
     def __exit__(
@@ -143,11 +88,9 @@ class _Warden:
         with contextlib.suppress(BrokenPipeError):  # reading the report says what became of the helper
             write_frame(self._process.stdin.fileno(), asdict(job))
         line = self._line()
-        judged = line if "verdict" in line else None
-        ended = self._line() if judged else line
-        if ended["keeper"] == _SETUP_FAILED:
+        if line.get("verdict") == "unconfined":
             raise WorkerError(f"code sandbox: a program could not be confined. It said: {self._close()}")
-        verdict, detail = _combine(judged, ended["judge"], ended["keeper"])
+        verdict, detail = _combine(line)
         if verdict == "bad-tests":
             raise InputError(
                 f"The tests of '{job.entry_point}' cannot be run in the sandbox: {detail}."
@@ -156,73 +99,32 @@ class _Warden:
         return Outcome(verdict=Verdict(verdict), detail=detail, isolation=self.isolation)
 
 
-def _combine(judged: dict[str, Any] | None, judge_end: str, keeper: int) -> tuple[str, str]:
+def _combine(line: dict[str, Any]) -> tuple[str, str]:
     """Return (verdict, detail) from the judge's word, else from how judge and candidate ended."""
-    if judged and judged["verdict"] != "gone":
-        return judged["verdict"], judged["detail"]
-    if not judged and judge_end != "ended":
-        return "timeout", "wall time limit" if judge_end == "wall" else "cpu time limit of the tests"
-    if not judged:
-        return "crashed", "the judge ended without a verdict"
-    if keeper == _OVER_CPU:
+    if line["judge"] != "judged":
+        if line["judge"] == "ended":
+            return "crashed", "the judge ended without a verdict"
+        return "timeout", "wall time limit" if line["judge"] == "wall" else "cpu time limit of the tests"
+    if line["verdict"] != "gone":
+        return line["verdict"], line["detail"]
+    end = line["candidate"]
+    if end == _OVER_CPU:
         return "timeout", "cpu time limit"
-    if keeper > _SIGNAL:
-        return "crashed", f"the program was ended by signal {keeper - _SIGNAL}"
-    if keeper == _HUNG_UP:
+    if end > _SIGNAL:
+        return "crashed", f"the program was ended by signal {end - _SIGNAL}"
+    if end == _HUNG_UP:
         return "crashed", "the program closed its channel"
     return "failed", "the program ended its own process"
 
 
 @functools.cache
-def _probe() -> tuple[str, str]:
-    with _Warden(Limits()) as warden:
+def probe() -> tuple[str, str]:
+    """Return the level of isolation that this kernel gives, and why it is not the full one."""
+    with Warden(Limits()) as warden:
         return warden.isolation, warden.reason
 
 
-def isolation_level() -> str:
-    """What this kernel gives: 'namespaces', or 'rlimits' (no network isolation: refused by default)."""
-    return _probe()[0]
-
-
-def run(
-    program: str, tests: str, entry_point: str, limits: Limits | None = None, *, allow_unsafe: bool = False
-) -> Outcome:
-    """Run one program; see `run_many`, which is much cheaper for more than one."""
-    job = Job(program=program, tests=tests, entry_point=entry_point)
-    return run_many([job], limits, workers=1, allow_unsafe=allow_unsafe)[0]
-
-
-def run_many(
-    jobs: Sequence[Job],
-    limits: Limits | None = None,
-    workers: int | None = None,
-    on_done: Callable[[int], None] | None = None,
-    *,
-    allow_unsafe: bool = False,
-) -> list[Outcome]:
-    """Run all jobs, each in fresh processes, and return their outcomes in the order of the jobs.
-
-    `on_done(index)` is called once per finished job, one call at a time. Raises `InputError` where the
-    kernel gives no namespaces (unless `allow_unsafe`) or a job's tests cannot be run, `WorkerError` where
-    a helper process died; nothing is left running either way.
-    """
-    crew = _Crew(jobs, limits or Limits(), on_done, allow_unsafe)
-    count = max(1, min(workers or os.cpu_count() or 1, len(jobs)))
-    threads = [threading.Thread(target=crew.work, name=f"sandbox-{n}") for n in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    except BaseException:
-        crew.stop()
-        raise
-    if crew.error is not None:
-        raise crew.error
-    return [crew.outcomes[index] for index in range(len(jobs))]
-
-
-class _Crew:
+class Crew:
     """The worker threads' shared state: which job is next, what came out, what went wrong first."""
 
     namespaces = True  # a test switches this off to see the fallback
@@ -235,6 +137,21 @@ class _Crew:
         self._next = 0
         self.outcomes: dict[int, Outcome] = {}
         self.error: BaseException | None = None
+
+    def finish(self, workers: int) -> list[Outcome]:
+        """Run all jobs in that many threads; raise the first error, or what interrupted the waiting."""
+        threads = [threading.Thread(target=self.work, name=f"sandbox-{n}") for n in range(workers)]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self.stop()
+            raise
+        if self.error is not None:
+            raise self.error
+        return [self.outcomes[index] for index in range(len(self._jobs))]
 
     def stop(self) -> None:
         """Hand out no more jobs."""
@@ -253,7 +170,7 @@ class _Crew:
         try:
             if not self._jobs:
                 return
-            with _Warden(self._limits, namespaces=self.namespaces) as warden:
+            with Warden(self._limits, namespaces=self.namespaces) as warden:
                 _require(warden, self._allow_unsafe)
                 while (index := self._take()) is not None:
                     outcome = warden.run(self._jobs[index])
@@ -266,7 +183,7 @@ class _Crew:
             self.error = self.error or error
 
 
-def _require(warden: _Warden, allow_unsafe: bool) -> None:
+def _require(warden: Warden, allow_unsafe: bool) -> None:
     if warden.isolation != "namespaces" and not allow_unsafe:
         raise InputError(
             "Generated code is not run here: the kernel refuses the namespaces that keep it from the network"

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import builtins
 import inspect
-import os
 import random
 import sys
 import types
 from typing import Any
 
-from harness.evaluate.sandbox_wire import WireError, decode, encode, read_frame, write_frame
+from harness.evaluate.sandbox.wire import WireError, decode, encode, read_frame, write_frame
 
 _MUTABLE = (list, dict, set, bytearray)
 _BUILTIN_ERRORS = {id(value): name for name, value in vars(builtins).items() if inspect.isclass(value)}
@@ -23,8 +22,8 @@ _BUILTIN_ERRORS = {id(value): name for name, value in vars(builtins).items() if 
 
 def serve(channel: int) -> None:
     """Run the program in the first frame, then answer `look` and `call` messages until the judge hangs up."""
-    os.environ.clear()
-    random.seed(0)
+    random.seed(0)  # a fork has seeded it anew
+    write_frame(channel, {"ready": True})
     module = types.ModuleType("candidate")
     sys.modules["candidate"] = module
     program = read_frame(channel, 1 << 30)["program"]
