@@ -10,9 +10,11 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from harness.evaluate import tasks
+from harness.evaluate import catalog, tasks
 from harness.evaluate.engine import Engine
+from harness.evaluate.requests import Answer, Ask, Request
 from harness.progress import Bar
 from harness.runner import Job, Made
 from harness.store.files import read_jsonl, write_jsonl
@@ -29,15 +31,17 @@ class EvaluationStages:
     def items(self, job: Job) -> Made:
         """Render the prompts of a task."""
         bar = job.progress.bar(f"reading {job.stage.arguments['task']}")
-        found = tasks.items(
-            job.stage.arguments["task"],
-            data_dir=str(self.data_dir) if self.data_dir else None,
-            limit=job.stage.settings["limit"],
-            max_new_tokens=job.stage.settings["max_new_tokens"],
+        found = list(
+            tasks.items(
+                catalog.definition(job.stage.arguments["task"]),
+                data_dir=self.data_dir,
+                limit=job.stage.settings["limit"],
+                max_new_tokens=job.stage.settings["max_new_tokens"],
+            )
         )
         bar.close()
         target = job.fresh()
-        write_jsonl(target / "requests.jsonl", [item.request for item in found])
+        write_jsonl(target / "requests.jsonl", [_asked(item.requests[0]) for item in found])
         write_jsonl(
             target / "items.jsonl",
             [
@@ -47,12 +51,12 @@ class EvaluationStages:
                     "cluster": item.cluster,
                     "doc_id": item.doc_id,
                     "doc": item.doc,
-                    "prompt": item.prompt_hash,
+                    "prompt": item.prompt,
                 }
                 for item in found
             ],
         )
-        longest = max((item.request.get("max_tokens", 1) for item in found), default=1)
+        longest = max((item.requests[0].max_tokens or 1 for item in found), default=1)
         return Made(folder=target, facts={"items": len(found), "longest_answer": longest})
 
     def predict(self, job: Job) -> Made:
@@ -77,11 +81,11 @@ class EvaluationStages:
     def score(self, job: Job) -> Made:
         """Score stored answers; the record itself carries every item's scores."""
         rows = list(read_jsonl(job.inputs["items"] / "items.jsonl"))
-        answers = {row["item"]: row for row in read_jsonl(job.inputs["predictions"] / "answers.jsonl")}
+        answers = {row["item"]: [_given(row)] for row in read_jsonl(job.inputs["predictions"] / "answers.jsonl")}
         bar = job.progress.bar(job.stage.name.replace("score/", "scoring ").replace("/", " "))
         scored = tasks.scores(
-            job.stage.arguments["task"],
-            data_dir=str(self.data_dir) if self.data_dir else None,
+            catalog.definition(job.stage.arguments["task"]),
+            data_dir=self.data_dir,
             rows=rows,
             answers=answers,
         )
@@ -97,6 +101,21 @@ class EvaluationStages:
             "scores": {name: [scored[row["item"]][name] for row in rows] for name in names},
         }
         return Made(folder=target, facts=facts)
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    """Return a request as the engine reads it."""
+    row = {"item": request.item, "kind": request.kind.value, "context": request.context}
+    if request.kind is Ask.CHOICES:
+        return {**row, "continuations": list(request.continuations)}
+    how = {"until": list(request.until), "max_tokens": request.max_tokens}
+    return {**row, **how, "temperature": request.temperature, "seed": request.seed}
+
+
+def _given(row: dict[str, Any]) -> Answer:
+    """Return the engine's answer."""
+    known = ("logprobs", "greedy", "text")
+    return Answer.from_row({**Answer().to_row(), **{name: row[name] for name in known if name in row}})
 
 
 class _Rate:
