@@ -11,6 +11,7 @@ from unittest import mock
 from harness import plan
 from harness.canonical import digest
 from harness.data import normal
+from harness.evaluate.catalog import TaskInfo
 from harness.evaluate.engine import Engine
 from harness.nouns import Chat, Decision
 from harness.plan import Fingerprints, Kind

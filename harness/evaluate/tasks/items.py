@@ -26,8 +26,16 @@ _ID_COLUMNS = ("item_id", "task_id", "query_id", "id")
 _KNOWN_SETTINGS = {"until", "max_gen_toks", "do_sample", "temperature", "top_p", "top_k"}
 # Settings of other engines at the value that means "off"; at any other they would change what is generated.
 _OFF = {
-    **{"num_beams": 1, "num_return_sequences": 1, "n": 1, "repetition_penalty": 1.0, "length_penalty": 1.0},
-    **{"min_p": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "use_cache": True, "early_stopping": False},
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "n": 1,
+    "repetition_penalty": 1.0,
+    "length_penalty": 1.0,
+    "min_p": 0.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "early_stopping": False,
+    "use_cache": True,
 }
 
 
