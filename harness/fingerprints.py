@@ -117,7 +117,9 @@ def _answers(study: Study, study_file: Path, arms: Sequence[str], data_dir: Path
 def _task(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, Any]:
     """Return what a task's items and scores depend on: its definition, its item files, lm-eval's version."""
     where: dict[str, Any]
-    if info.source.startswith("pocket"):
+    if info.origin != "shipped":
+        where = _found(info)
+    elif info.source.startswith("pocket"):
         where = {"pocket": pocket.VERSION}
     elif info.source.startswith("package "):
         package = info.source.removeprefix("package ")
@@ -139,6 +141,26 @@ def _task(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, Any]:
         "items": where,
         "lm_eval": version("lm-eval"),
         "python": python,
+    }
+
+
+def _found(info: catalog.TaskInfo) -> dict[str, Any]:
+    """Return the identities of the data that a task's own YAML names: commits of hub data sets, bytes of files."""
+    missing = [file for file in info.files if not Path(file).is_file()]
+    if missing:
+        raise InputError(
+            f"Task '{info.name}' ({info.path}) reads {missing[0]}, which is no file here ({Path.cwd()})."
+            " Correct its data_files; a relative path starts where the command runs."
+        )
+    web = [place for place in info.hubs if "://" in place]
+    if web:
+        raise InputError(
+            f"Task '{info.name}' ({info.path}) reads {web[0]}, whose content has no version. Download it and name the"
+            " file."
+        )
+    return {
+        "hub": {hub: _benchmark_revision(hub) for hub in info.hubs},
+        "files": {file: sha256_of(Path(file)) for file in info.files},
     }
 
 

@@ -11,6 +11,7 @@ from unittest import mock
 from harness import plan
 from harness.canonical import digest
 from harness.data import normal
+from harness.evaluate.catalog import TaskInfo
 from harness.evaluate.engine import Engine
 from harness.nouns import Chat, Decision
 from harness.plan import Fingerprints, Kind
@@ -145,9 +146,9 @@ class _MadeUp:
         with mock.patch("harness.evaluate.tasks.texts", self._read):
             return self._overlap(job)
 
-    def _read(self, task: str, *, rows: Sequence[Mapping[str, Any]], **_: Any) -> Iterator[tuple[str, str]]:
+    def _read(self, info: TaskInfo, *, rows: Sequence[Mapping[str, Any]], **_: Any) -> Iterator[tuple[str, str]]:
         for row in rows:
-            for text in self._texts[task][row["item"]]:
+            for text in self._texts[info.name][row["item"]]:
                 yield row["item"], text
 
 

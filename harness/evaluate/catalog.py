@@ -1,148 +1,291 @@
 """What tasks there are, read from the YAML without lm-eval.
 
-Owns the list behind `harness tasks` and the digest of a task's definition. Does not load items. Invariant:
-a definition's digest covers the bytes of the YAML, of every file it includes and of every Python file it
-names, and of nothing else (never a folder: `__pycache__` is in folders).
+Owns the list behind `harness tasks`, the one definition that a task has under a profile, and the digest of a
+definition. Does not load items. Invariant: a definition's digest covers the bytes of the YAML, of every file it
+includes, of every Python file it names and of all members of a group, and of nothing else (never a folder:
+`__pycache__` is in folders).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import glob
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harness import layout
 from harness.errors import InputError, nearest
+from harness.evaluate import declarations
+from harness.evaluate.declarations import Entry, Function
 from harness.store.files import files_digest
+
+LM_EVAL = "lm-eval"
+# Builders of the package datasets that read local files.
+_FILE_BUILDERS = {"json", "csv", "parquet", "text", "arrow", "pandas", "xml"}
+# lm-eval's own metrics where a YAML names none (api/registry.py, `DEFAULT_METRIC_REGISTRY`), the first of each.
+_FIRST_METRIC = {
+    "multiple_choice": "acc",
+    "loglikelihood": "perplexity",
+    "loglikelihood_rolling": "word_perplexity",
+    "generate_until": "exact_match",
+}
+_LOWER_IS_BETTER = {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskInfo:
-    """A top-level task (an lm-eval task or group) of tasks/.
+    """One definition of a task: an lm-eval task, group or tag.
 
     Attributes:
-        name: as given to --tasks.
+        name: of the definition, as lm-eval knows it.
+        of: the task that it defines, as given to --tasks.
+        profile: under which profile.
+        origin: "shipped" (tasks/), "path" (--tasks-path) or "lm-eval" (its own install).
+        tasks_path: the folder of an origin "path".
         title: for people.
         primary: the metric that reports use.
         higher_is_better: its direction.
-        chance: score of guessing, 0 to 1.
+        chance: score of guessing, 0 to 1; 0 where the YAML does not say.
         kind: lm-eval's output type.
         shots: few-shot examples in the prompt.
         subtasks: number of leaves.
+        average: over subtasks: "micro" (by their size) or "macro" (all alike).
         source: where items come from by default.
-        files: item files under --data; empty when no --data is needed.
+        hubs: data sets of the hub that a definition of other origin than "shipped" reads.
+        files: item files: of a shipped task under --data (empty when no --data is needed), else their paths.
         clusters: what items share beyond chance: "subtask" (many subtasks, as drawn from more), or "item" (the
             few subtasks are all there are, so items are drawn independently within them).
         executes: whether answers are programs that scoring runs in the sandbox.
-        path: the YAML file.
+        path: the YAML file; for a tag that of its first member.
     """
 
     name: str
+    of: str
+    profile: str = LM_EVAL
+    origin: str = "shipped"
+    tasks_path: Path | None = None
     title: str
     primary: str
     chance: float
     kind: str
     shots: int
     subtasks: int
+    average: str = "micro"
     source: str
     path: Path
     higher_is_better: bool = True
+    hubs: tuple[str, ...] = ()
     files: tuple[str, ...] = field(default=())
     clusters: str = "subtask"
     executes: bool = False
 
 
 def tasks() -> dict[str, TaskInfo]:
-    """Return the shipped tasks by name."""
-    root = layout.shipped("tasks")
-    found = {}
-    for path in sorted(root.glob("*/*.yaml")):
-        info = _read(path)
-        found[info.name] = info
-    return found
+    """Return the shipped tasks by name, each as profile lm-eval defines it."""
+    return {info.name: info for info in _shipped() if info.profile == LM_EVAL}
 
 
-def require(names: Iterable[str]) -> dict[str, TaskInfo]:
-    """Return the infos of named tasks, in order.
+def require(names: Iterable[str], *, profile: str = LM_EVAL, tasks_path: Path | None = None) -> dict[str, TaskInfo]:
+    """Return the definitions of named tasks, in order.
 
     Raises:
         InputError: an unknown name; suggests the nearest.
     """
-    known = tasks()
-    for name in names:
-        if name not in known:
-            raise InputError(f"There is no task named '{name}'.{nearest(name, known)} `harness tasks` lists them.")
-    return {name: known[name] for name in names}
+    return {name: definition(name, profile, tasks_path) for name in names}
+
+
+def definition(task: str, profile: str = LM_EVAL, tasks_path: Path | None = None) -> TaskInfo:
+    """Return what a task is under a profile: shipped, declared below `tasks_path`, or of lm-eval's own install.
+
+    A name below `tasks_path` goes before one of lm-eval's, as in lm-eval; one that ships with harness is refused there.
+
+    Raises:
+        InputError: no such task (suggests the nearest), no such profile of it, or a fault in its files.
+    """
+    shipped = {info.name: info for info in _shipped()}
+    own = declarations.scan(_folder(tasks_path)) if tasks_path is not None else {}
+    if task in own and task in shipped:
+        raise InputError(f"{own[task].path} declares '{task}', which ships with harness. Give it a name of its own.")
+    if task in shipped and shipped[task].profile != LM_EVAL:
+        one = shipped[task]
+        raise InputError(f"'{task}' is the task '{one.of}' under the profile '{one.profile}': ask for these two.")
+    if profile != LM_EVAL:
+        return _profiled(task, profile, list(shipped.values()), own, tasks_path)
+    if task in shipped:
+        return shipped[task]
+    if task in own:
+        return _read(own[task], _index("path", tasks_path), origin="path", tasks_path=tasks_path)
+    known = declarations.scan_lm_eval()
+    if task in known:
+        return _read(known[task], known, origin="lm-eval")
+    raise InputError(
+        f"There is no task named '{task}'.{nearest(task, [*tasks(), *own, *known])} `harness tasks` lists those that"
+        " ship; lm-eval's own go by their names there, and --tasks-path DIR brings others."
+    )
+
+
+def _profiled(
+    task: str, profile: str, shipped: list[TaskInfo], own: Mapping[str, Entry], tasks_path: Path | None
+) -> TaskInfo:
+    found = [info for info in shipped if info.of == task]
+    for entry in own.values():
+        metadata = _metadata(declarations.load(entry.path)) if entry.path else {}
+        if metadata.get("of") == task and "profile" in metadata:
+            found.append(_read(entry, _index("path", tasks_path), origin="path", tasks_path=tasks_path))
+    for info in found:
+        if info.profile == profile:
+            return info
+    exist = sorted({info.profile for info in found} | {LM_EVAL})
+    definition(task, LM_EVAL, tasks_path)
+    raise InputError(f"The task '{task}' has no profile '{profile}'. It has: {', '.join(exist)}.")
+
+
+def profiles(task: str, tasks_path: Path | None = None) -> list[str]:
+    """Return the profiles that a task is defined under, lm-eval first."""
+    found = [definition(task, tasks_path=tasks_path).profile]
+    return found + sorted(info.profile for info in _shipped() if info.of == task and info.profile != LM_EVAL)
+
+
+def index(info: TaskInfo) -> Mapping[str, Entry]:
+    """Return the names that a definition may refer to, as lm-eval would have them."""
+    return _index(info.origin, info.tasks_path)
 
 
 def definition_digest(info: TaskInfo) -> str:
-    """Return the digest of the files that define a task."""
-    roots = (layout.shipped("tasks"), layout.package())
-    named = {}
-    for path in _definition(info.path):
-        root = next(root for root in roots if path.is_relative_to(root))
-        named[path.relative_to(root).as_posix()] = path
+    """Return the digest of the files that define a task, under names that do not depend on where they lie."""
+    roots = [layout.shipped("tasks"), layout.package(), declarations.lm_eval_tasks()]
+    roots = [*([info.tasks_path.resolve()] if info.tasks_path else []), *(root.resolve() for root in roots)]
+    named: dict[str, Path] = {}
+    for path in definition_files(info):
+        root = next((root for root in roots if path.is_relative_to(root)), path.parent)
+        name = path.relative_to(root).as_posix()
+        named[name if name not in named else f"{path.parent.name}/{name}#{len(named)}"] = path
     return files_digest(named)
 
 
-def _definition(path: Path) -> list[Path]:
-    raw = _load(path)
-    files = [path]
-    for module in sorted(_functions(raw)):
-        local = path.parent / f"{module}.py"
-        ours = layout.package() / f"{module.removeprefix('harness.').replace('.', '/')}.py"
-        files += [file for file in (local, ours) if file.exists()][:1]
-    includes = raw.get("include", [])
-    for name in [includes] if isinstance(includes, str) else includes:
-        files += _definition(path.parent / name)
-    return files
+def definition_files(info: TaskInfo) -> list[Path]:
+    """Return the files that define a task and its members."""
+    found: list[Path] = []
+    for entry in declarations.members(info.name, index(info)):
+        found += declarations.files(entry.path) if entry.path else []
+    return list(dict.fromkeys(found))
 
 
-def _functions(value: Any) -> set[str]:
-    """Return the modules named by `!function module.name` anywhere in a YAML value."""
-    if isinstance(value, _Function):
-        return {value.rpartition(".")[0]}
-    if isinstance(value, dict):
-        return set().union(*(_functions(item) for item in value.values())) if value else set()
-    if isinstance(value, list):
-        return set().union(*(_functions(item) for item in value)) if value else set()
-    return set()
+def _folder(tasks_path: Path) -> Path:
+    if not tasks_path.is_dir():
+        raise InputError(f"--tasks-path {tasks_path} is no folder. Give the folder with the task YAML.")
+    return tasks_path
 
 
-class _Function(str):
-    """The text after `!function`."""
+def _index(origin: str, tasks_path: Path | None) -> Mapping[str, Entry]:
+    if origin == "shipped":
+        return declarations.scan(layout.shipped("tasks"))
+    known = declarations.scan_lm_eval()
+    return known if tasks_path is None or origin == "lm-eval" else {**known, **declarations.scan(_folder(tasks_path))}
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    pass
+def _shipped() -> list[TaskInfo]:
+    known = _index("shipped", None)
+    return [_read(entry, known, origin="shipped") for entry in known.values() if entry.path is not None]
 
 
-_Loader.add_constructor("!function", lambda loader, node: _Function(loader.construct_scalar(node)))
-
-
-def _load(path: Path) -> dict[str, Any]:
-    raw: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    return raw
-
-
-def _read(path: Path) -> TaskInfo:
-    raw = _load(path)
-    children = raw["task"] if isinstance(raw.get("task"), list) else []
-    metadata = raw["metadata"]
+def _read(entry: Entry, known: Mapping[str, Entry], *, origin: str, tasks_path: Path | None = None) -> TaskInfo:
+    raw = declarations.load(entry.path) if entry.path else {}
+    leaves = [settings for _, settings in declarations.leaves(entry.name, known)]
+    if not leaves:
+        raise InputError(f"{entry.path or entry.name}: the group '{entry.name}' has no tasks.")
+    first, metadata = leaves[0], _metadata(raw)
+    kind = str(first.get("output_type") or ("python class" if "class" in first else "generate_until"))
+    primary, higher = _primary(raw, first, kind)
+    shipped = origin == "shipped"
+    hubs, files = ((), tuple(metadata.get("files", ()))) if shipped else _data(leaves, entry, metadata)
+    path = entry.path or known[entry.members[0]].path
+    assert path is not None
     return TaskInfo(
-        name=raw.get("group") or raw["task"],
-        title=metadata["title"],
-        primary=metadata["primary"],
-        chance=float(metadata["chance"]),
-        kind=raw["output_type"],
-        shots=int(raw.get("num_fewshot") or 0),
-        subtasks=max(len(children), 1),
-        source=metadata["source"],
-        files=tuple(metadata.get("files", ())),
+        name=entry.name,
+        of=str(metadata.get("of", entry.name)),
+        profile=str(metadata.get("profile", LM_EVAL)),
+        origin=origin,
+        tasks_path=tasks_path,
+        title=str(metadata.get("title", raw.get("group_alias") or raw.get("task_alias") or entry.name)),
+        primary=str(metadata.get("primary", primary)),
+        higher_is_better=bool(metadata.get("higher_is_better", higher)),
+        chance=float(metadata["chance"] if shipped else metadata.get("chance", 0.0)),
+        kind=kind,
+        shots=int(first.get("num_fewshot") or 0),
+        subtasks=len(leaves),
+        average=_average(raw, metadata, entry),
+        source=metadata["source"] if shipped else ", ".join([*(f"hub {hub}" for hub in hubs), *files]) or "its code",
+        hubs=hubs,
+        files=files,
         clusters=metadata.get("clusters", "subtask"),
-        executes=bool(raw.get("unsafe_code")),
+        executes=any(bool(leaf.get("unsafe_code")) for leaf in leaves),
         path=path,
     )
+
+
+def _metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
+    found = raw.get("metadata")
+    return found if isinstance(found, dict) else {}
+
+
+def _primary(raw: Mapping[str, Any], leaf: Mapping[str, Any], kind: str) -> tuple[str, bool]:
+    """Return the first metric of a task and whether more of it is better."""
+    listed = [one for one in declarations.listed(leaf.get("metric_list")) if isinstance(one, dict) and "metric" in one]
+    pooled = [one for one in declarations.listed(raw.get("aggregate_metric_list")) if isinstance(one, dict)]
+    first = {_named(one["metric"]): one for one in reversed(listed)}
+    name = str(pooled[0]["metric"]) if pooled else next(reversed(first), _FIRST_METRIC.get(kind, "acc"))
+    better = first.get(name, {}).get("higher_is_better", name not in _LOWER_IS_BETTER)
+    return name, bool(better)
+
+
+def _named(metric: Any) -> str:
+    return str(metric).rpartition(".")[2] if isinstance(metric, Function) else str(metric)
+
+
+def _average(raw: Mapping[str, Any], metadata: Mapping[str, Any], entry: Entry) -> str:
+    pooled = [one for one in declarations.listed(raw.get("aggregate_metric_list")) if isinstance(one, dict)]
+    unweighted = bool(pooled) and pooled[0].get("weight_by_size") is False
+    average = str(metadata.get("average", "macro" if unweighted else "micro"))
+    if average not in ("micro", "macro"):
+        raise InputError(f"{entry.path}: 'metadata.average' is '{average}'; it is micro or macro.")
+    return average
+
+
+def _data(
+    leaves: Iterable[Mapping[str, Any]], entry: Entry, metadata: Mapping[str, Any]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the hub data sets and the local files that the leaves name; relative files start where we run."""
+    hubs: dict[str, None] = {}
+    files: dict[str, None] = {}
+    for name in metadata.get("files", ()):
+        assert entry.path is not None
+        files[str(entry.path.parent / name)] = None
+    for leaf in leaves:
+        place = leaf.get("dataset_path")
+        if not isinstance(place, str) or "custom_dataset" in leaf:
+            continue
+        if place in _FILE_BUILDERS:
+            for name in _names(leaf.get("dataset_kwargs")):
+                (hubs if "://" in name else files).update(dict.fromkeys([name] if "://" in name else _local(name)))
+        elif Path(place).is_dir():
+            files.update({str(path): None for path in sorted(Path(place).rglob("*")) if path.is_file()})
+        else:
+            hubs[place] = None
+    return tuple(hubs), tuple(files)
+
+
+def _names(options: Any) -> list[str]:
+    given = options.get("data_files") if isinstance(options, dict) else None
+    base = Path(str(options["data_dir"])) if isinstance(options, dict) and options.get("data_dir") else None
+    values = list(given.values()) if isinstance(given, dict) else [given]
+    names = [str(name) for value in values for name in declarations.listed(value)]
+    if base is not None and not names:
+        return [str(path) for path in sorted(base.rglob("*")) if path.is_file()]
+    return [str(base / name) if base is not None and "://" not in name else name for name in names]
+
+
+def _local(name: str) -> list[str]:
+    found = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else [name]
+    return [path for path in found if not Path(path).is_dir()]

@@ -17,7 +17,7 @@ from harness.data import alignment, answers, normal, variants
 from harness.data.cleaning import collection, mixing
 from harness.data.cleaning.overlap import Items, scan
 from harness.data.reading import sources
-from harness.evaluate import tasks
+from harness.evaluate import catalog, tasks
 from harness.nouns import Action, Chat, Decision, TurnLabel
 from harness.runner import Execute, Job, Made
 from harness.store.files import read_jsonl, write_jsonl
@@ -173,8 +173,8 @@ class DataStages:
 
     def _texts(self, task: str, folder: Path) -> Iterator[tuple[str, str]]:
         """Return the texts of a task's items, read again: the items hold the digests of their documents alone."""
-        data_dir = str(self.data_dir) if self.data_dir else None
-        return tasks.texts(task, data_dir=data_dir, rows=list(read_jsonl(folder / "items.jsonl")))
+        rows = list(read_jsonl(folder / "items.jsonl"))
+        return tasks.texts(catalog.definition(task), data_dir=self.data_dir, rows=rows)
 
     def _answer(self, lineage: Sequence[Variant]) -> Callable[[str, int], str]:
         """Return what gives the answer for a turn that is replaced; of two such treatments the last one's."""
