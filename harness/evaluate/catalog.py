@@ -60,8 +60,9 @@ def tasks() -> dict[str, TaskInfo]:
     root = layout.shipped("tasks")
     found = {}
     for path in sorted(root.glob("*/*.yaml")):
-        info = _read(path)
-        found[info.name] = info
+        if "profile" not in _load(path)["metadata"]:  # a definition under another profile is no task of its own
+            info = _read(path)
+            found[info.name] = info
     return found
 
 
