@@ -56,7 +56,10 @@ def drop_row(passage: str, question: str, votes: list[dict[str, Any]]) -> dict[s
     empty = {"number": "", "date": {"day": "", "month": "", "year": ""}, "spans": []}
     full = [empty | vote for vote in votes]
     return {
-        **{"section_id": "s", "query_id": f"{passage}{question}", "passage": passage, "question": question},
+        "section_id": "s",
+        "query_id": f"{passage}{question}",
+        "passage": passage,
+        "question": question,
         "answer": full[0],
         "validated_answers": {part: [vote[part] for vote in full[1:]] for part in empty},
     }
@@ -91,7 +94,7 @@ def prompt(task: Any, doc: dict[str, Any] | int, shots: int | None = None) -> st
 
 
 def stopped(task: Any, text: str) -> str:
-    """Return a generated text as the definition's stop strings leave it (lm_eval/models/huggingface.py, generate_until)."""
+    """Return a generated text as the definition's stop strings leave it, as in lm_eval/models/huggingface.py."""
     for stop in task.config.generation_kwargs["until"]:
         text = text.split(stop)[0]
     return text

@@ -1,7 +1,7 @@
 """Pitfalls of scoring (protocols.md, "Pitfalls that need a test"): reproduced under `lm-eval`, right under `strict`.
 
-Everything is scored by lm-eval's own filters and metrics on our definitions (tests/profile_tasks.py), so a definition that
-deviates from lm-eval's fails the first half of a test, and a naive strict one the second.
+Everything is scored by lm-eval's own filters and metrics on our definitions (tests/profile_tasks.py), so a definition
+that deviates from lm-eval's fails the first half of a test, and a naive strict one the second.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ WHOLE = "def double(xs: List[int]) -> List[int]:\n" + RIGHT
 @pytest.mark.parametrize(
     "said",
     [
-        f"Here is the function:\n\n```python\n{WHOLE}```\nIt doubles every x.",  # #2648: cut at "\ndef" before it begins
+        f"Here is the function:\n\n```python\n{WHOLE}```\nIt doubles every x.",  # #2648: cut at "\ndef"
         f"```python\n{RIGHT}```\n",
         f"{RIGHT}```\n\nThis doubles every x.",
         "    return list(map(twice, xs))\n\n\ndef twice(x):\n    return 2 * x\n",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 from profile_tasks import drop_row, leaves, prompt, score, write_rows
@@ -112,7 +111,12 @@ def test_drop_draws_shots_by_pythons_own_generator_and_leaves_out_their_passages
     shots, test = instructeval.drop_split([several, *rows])
     assert [row["question"] for row in shots] == ["question 12", "question 13", "question 1"]
     assert [row["question"] for row in test] == [f"question {n}" for n in range(20) if n not in (0, 1, 12, 13)]
-    assert test[0] == {"query_id": "passage 1question 2", "passage": "passage 1", "question": "question 2", "answer": "2"}
+    assert test[0] == {
+        "query_id": "passage 1question 2",
+        "passage": "passage 1",
+        "question": "question 2",
+        "answer": "2",
+    }
 
 
 def test_drop_joins_passage_and_question_by_a_space_and_asks_for_eight_tokens(rows: str) -> None:
@@ -158,7 +162,7 @@ def test_humaneval_is_sampled_once_after_an_instruction_that_is_no_part_of_the_p
 
 
 def test_the_definitions_have_the_papers_numbers_of_items(shared_data: Path) -> None:
-    """InstructEval's own DROP scores (drop.py:139-197) are fractions of 6,285; files under --data have lost equal votes."""
+    """Of DROP 5,928: the files under --data have lost equal votes, and with the hub's rows it is 6,285 (next test)."""
     folder = str(shared_data)
     bbh = {name: len(task.task_docs) for name, task in leaves("bbh_instructeval", folder).items()}
     assert len(bbh) == 27
@@ -171,6 +175,7 @@ def test_the_definitions_have_the_papers_numbers_of_items(shared_data: Path) -> 
 
 
 def test_instructevals_own_drop_scores_are_fractions_of_6285_items() -> None:
+    """drop.py:139-197 prints them."""
     printed = [0.5632458233890215, 0.3291964996022275, 0.2638027048528242, 0.6728719172633254, 0.1280827366746221]
 
     def fits(items: int) -> bool:
@@ -179,11 +184,7 @@ def test_instructevals_own_drop_scores_are_fractions_of_6285_items() -> None:
     assert [items for items in range(100, 9536) if fits(items)] == [6285]
 
 
-def arms(rows: str) -> dict[str, Any]:
-    return {name: leaves(name, rows) for name in ("mmlu_instructeval", "bbh_instructeval", "drop_instructeval")}
-
-
-def test_every_definition_with_shots_says_how_long_a_prompt_may_be(rows: str) -> None:
+def test_every_definition_with_shots_says_how_long_a_prompt_may_be() -> None:
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -191,7 +192,7 @@ def test_every_definition_with_shots_says_how_long_a_prompt_may_be(rows: str) ->
 
     Loader.add_constructor("!function", lambda loader, node: None)
     folder = Path(__file__).parent.parent / "tasks"
-    for name in arms(rows):
+    for name in ("mmlu_instructeval", "bbh_instructeval", "drop_instructeval"):
         path = folder / name.partition("_")[0] / f"{name}.yaml"
         raw = yaml.load(path.read_text(), Loader=Loader)
         assert raw["metadata"]["max_prompt_tokens"] == 2048

@@ -21,8 +21,8 @@ def load(data_dir: str | None = None, **metadata: Any) -> dict[str, Dataset]:
 def load_single(data_dir: str | None = None, **metadata: Any) -> dict[str, Dataset]:
     """Return the splits `shots` and `test` of InstructEval's DROP: questions with one distinct answer.
 
-    The files under --data keep an equal vote only once, so there the first annotator's answer is one of the votes. Their
-    order is not the hub's: other rows are drawn as shots.
+    The files under --data keep an equal vote only once, so there the first annotator's answer is one of the votes.
+    Their order is not the hub's: other rows are drawn as shots.
     """
     shots, test = drop_split(_validation(data_dir), main=data_dir is not None)
     return {"shots": Dataset.from_list(shots), "test": Dataset.from_list(test)}

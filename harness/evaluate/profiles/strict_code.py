@@ -50,15 +50,15 @@ def program(prompt: str, text: str, entry_point: str) -> str:
     stripped answers), or of all lines.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    for source in _candidates(prompt, text, entry_point):
-        found = _cut(source, entry_point)
+    for source, certain in _candidates(prompt, text, entry_point):
+        found = _cut(source, entry_point, certain=certain)
         if found:
             return found
     return ""
 
 
-def _candidates(prompt: str, text: str, name: str) -> Iterator[str]:
-    """Yield sources that may be the program, best first."""
+def _candidates(prompt: str, text: str, name: str) -> Iterator[tuple[str, bool]]:
+    """Yield (source that may be the program, whether its indentation is the answer's own), best first."""
     begins = _definition(name).search(prompt)
     head = prompt[: begins.start()] if begins else ""
     first, *blocks = _FENCE.split(text)
@@ -67,7 +67,7 @@ def _candidates(prompt: str, text: str, name: str) -> Iterator[str]:
     yield from _continued(prompt, rest)
     for block in blocks:
         if _definition(name).search(block):
-            yield head + textwrap.dedent(block).strip("\n") + "\n"
+            yield head + _at_margin(block).strip("\n") + "\n", True
     for block in blocks:
         yield from _continued(prompt, block)
         yield from _indented(prompt, block)
@@ -79,7 +79,13 @@ def _definition(name: str) -> re.Pattern[str]:
     return re.compile(rf"^[ \t]*(?:async )?def {re.escape(name)}\b", re.MULTILINE)
 
 
-def _repeated(prompt: str, text: str, head: str, name: str) -> Iterator[str]:
+def _at_margin(text: str) -> str:
+    """Return code without an indentation of all its lines (a list item's); untouched where it has none, since dedent
+    empties the lines of spaces inside a docstring."""
+    return text if re.match(r"\n*\S", text) else textwrap.dedent(text)
+
+
+def _repeated(prompt: str, text: str, head: str, name: str) -> Iterator[tuple[str, bool]]:
     """Yield sources for an answer without fences that defines the function itself."""
     defined = _definition(name).search(text)
     if not defined:
@@ -90,26 +96,26 @@ def _repeated(prompt: str, text: str, head: str, name: str) -> Iterator[str]:
     lines = before.splitlines(keepends=True)
     starts = [place for place, line in enumerate(lines) if _CODE.match(line)]
     for start in [*starts, len(lines)]:  # imports and helpers before it, but no prose
-        yield head + "".join(lines[start:]) + textwrap.dedent(text[defined.start() :])
+        yield head + "".join(lines[start:]) + _at_margin(text[defined.start() :]), True
 
 
-def _continued(prompt: str, text: str) -> Iterator[str]:
+def _continued(prompt: str, text: str) -> Iterator[tuple[str, bool]]:
     """Yield prompt and answer as one, and with a new line between them where the prompt lost its own."""
     if text.strip():
-        yield prompt + text.rstrip() + "\n"
+        yield prompt + text.rstrip() + "\n", True
         if not prompt.endswith("\n"):
-            yield prompt + "\n" + text.strip("\n").rstrip() + "\n"
+            yield prompt + "\n" + text.strip("\n").rstrip() + "\n", True
 
 
-def _indented(prompt: str, text: str) -> Iterator[str]:
+def _indented(prompt: str, text: str) -> Iterator[tuple[str, bool]]:
     """Yield prompt and answer with the indentation that its first line lost, or all of its lines."""
     if not text.strip():
         return
     opened = prompt if prompt.endswith("\n") else prompt + "\n"
     body = text.strip("\n").rstrip() + "\n"
     first, _, rest = body.partition("\n")
-    yield opened + _indent(prompt) + first.lstrip() + "\n" + rest
-    yield opened + textwrap.indent(textwrap.dedent(body), _indent(prompt))
+    yield opened + _indent(prompt) + first.lstrip() + "\n" + rest, False
+    yield opened + textwrap.indent(textwrap.dedent(body), _indent(prompt)), False
 
 
 def _indent(prompt: str) -> str:
@@ -119,7 +125,7 @@ def _indent(prompt: str) -> str:
     return found[1] if found else "    "
 
 
-def _cut(source: str, name: str) -> str:
+def _cut(source: str, name: str, *, certain: bool) -> str:
     """Return the source up to where it stops being Python, without demonstrations; "" where the function has no body.
 
     Only lines at the left margin end the program: a function is kept whole or not at all.
@@ -130,7 +136,8 @@ def _cut(source: str, name: str) -> str:
     while end is not None:
         tree, wrong = _parsed("".join(lines[:end]))
         if tree is not None:
-            return _without_demonstrations(tree, lines[:end], name) if _has_body(tree, name) else ""
+            whole = _has_body(tree, name, certain=certain)
+            return _without_demonstrations(tree, lines[:end], name) if whole else ""
         below = end if wrong is None else min(end, wrong)
         end = max((place for place in ends if place < below), default=None)
     return ""
@@ -150,14 +157,37 @@ def _parsed(source: str) -> tuple[ast.Module | None, int | None]:
             return None, None
 
 
-def _has_body(tree: ast.Module, name: str) -> bool:
-    """Whether the function does more than say what it is for: a docstring is the prompt's, and a bare word is prose."""
-    return any(
-        isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and node.name == name
-        and any(not (isinstance(line, ast.Expr) and isinstance(line.value, _IDLE)) for line in node.body)
-        for node in tree.body
+def _has_body(tree: ast.Module, name: str, *, certain: bool) -> bool:
+    """Whether the function does more than say what it is for: a docstring is the prompt's, and a bare word is prose.
+
+    Where the indentation was put there by us, it must give something back: a demonstration or another function would
+    be taken for a body otherwise.
+    """
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name:
+            if certain:
+                return not all(_idle(line) for line in node.body)
+            return _gives_back(node.body)
+    return False
+
+
+def _idle(node: ast.stmt) -> bool:
+    """Whether a statement may be the prompt's: its docstring, or the import of HumanEval/115 before it; or a bare word."""
+    return isinstance(node, (ast.Import, ast.ImportFrom)) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, _IDLE)
     )
+
+
+def _gives_back(body: Sequence[ast.AST]) -> bool:
+    """Whether there is a return or yield among these nodes, functions inside them aside."""
+    waiting = list(body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom)):
+            return True
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            waiting += ast.iter_child_nodes(node)
+    return False
 
 
 def _without_demonstrations(tree: ast.Module, lines: Sequence[str], name: str) -> str:
