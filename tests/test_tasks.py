@@ -91,7 +91,7 @@ def test_the_texts_of_a_benchmark_that_changed_are_not_taken_for_those_of_its_it
 def test_the_definition_of_a_task_covers_the_modules_that_it_names_inside_the_package() -> None:
     info = catalog.tasks()["pocket_humaneval"]
     named = {path.name for path in catalog._definition(info.path)}
-    assert named == {"pocket_humaneval.yaml", "items.py", "programs.py"}
+    assert named == {"pocket_humaneval.yaml", "items.py", "programs.py", "pass_at_k.py"}
 
 
 def test_checkpoints_of_another_width_are_not_resumed(tmp_path: Path) -> None:

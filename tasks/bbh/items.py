@@ -21,14 +21,21 @@ def shipped(subtask: str) -> dict[str, Any]:
     return definition
 
 
+def _questions(subtask: str, data_dir: str | None) -> list[dict[str, str]]:
+    found = rows(file=f"bbh/{subtask}.jsonl", hub="SaylorTwift/bbh", config=subtask, split="test", data_dir=data_dir)
+    return [{name: row[name] for name in ("input", "target")} for row in found]
+
+
 def load(subtask: str, data_dir: str | None = None, **metadata: Any) -> dict[str, Dataset]:
     """Return the splits `test` and `shots` of one subtask; every row carries the subtask's description."""
-    found = rows(file=f"bbh/{subtask}.jsonl", hub="SaylorTwift/bbh", config=subtask, split="test", data_dir=data_dir)
     description = shipped(subtask)["description"]
-    columns = ("input", "target")
     return {
-        "test": Dataset.from_list(
-            [{**{name: row[name] for name in columns}, "description": description} for row in found]
-        ),
+        "test": Dataset.from_list([{**row, "description": description} for row in _questions(subtask, data_dir)]),
         "shots": Dataset.from_list(shipped(subtask)["fewshot_config"]["samples"]),
     }
+
+
+def load_direct(subtask: str, data_dir: str | None = None, **metadata: Any) -> dict[str, Dataset]:
+    """Return the first three questions of a subtask as `shots`, all others as `test` (InstructEval's bbh.py:49-50)."""
+    found = _questions(subtask, data_dir)
+    return {"test": Dataset.from_list(found[3:]), "shots": Dataset.from_list(found[:3])}
