@@ -34,11 +34,15 @@ def questions() -> list[Request]:
     words = ["Anna", "apple", "river", "seven", "blue", "the cat", "Zoe", "music"]
     draws = random.Random(7)
     letters = [
-        choices(f"letters-{n}", f"{SHOTS}Question: {' '.join(draws.sample(words, 3))}?\nAnswer:", " A", " B", " C", " D")
+        choices(
+            f"letters-{n}", f"{SHOTS}Question: {' '.join(draws.sample(words, 3))}?\nAnswer:", " A", " B", " C", " D"
+        )
         for n in range(6)
     ]
     longer = [
-        choices(f"longer-{n}", f"{SHOTS}Then {' '.join(draws.sample(words, 2))} was", " very blue", " not", " at home, it")
+        choices(
+            f"longer-{n}", f"{SHOTS}Then {' '.join(draws.sample(words, 2))} was", " very blue", " not", " at home, it"
+        )
         for n in range(4)
     ]
     other = [

@@ -161,7 +161,7 @@ class CausalModel:
 
         packed, cache = forest.pack(np.zeros(0, np.int64), prompts), self.empty_cache()
         lasts = np.array([path[-1] for path in packed.paths])
-        found = {}
+        found: dict[int, Any] = {}
         for begin in range(0, len(packed.ids), stride):
             end = min(begin + stride, len(packed.ids))
             keep = np.unique(lasts[(lasts >= begin) & (lasts < end)])
@@ -307,4 +307,3 @@ def _cache_bytes(config: Any, itemsize: int) -> int:
     width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
     groups = int(getattr(config, "num_key_value_heads", None) or heads)
     return 2 * int(config.num_hidden_layers) * groups * width * itemsize
-

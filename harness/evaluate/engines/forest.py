@@ -61,9 +61,9 @@ def shared_length(one: Ids, other: Ids) -> int:
     return int(differs.argmax()) if differs.any() else length
 
 
-def order(ids: Sequence[int]) -> bytes:
+def order(ids: Ids) -> bytes:
     """Return a sort key under which sequences that begin alike stand together."""
-    return np.asarray(ids, dtype=">u4").tobytes()
+    return ids.astype(">u4").tobytes()
 
 
 def pack(cache: Ids, sequences: Sequence[Ids]) -> Packed:

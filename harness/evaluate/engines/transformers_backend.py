@@ -244,7 +244,8 @@ class TransformersBackend:
     def _next_group(self) -> list[_Sequence]:
         """Take sequences until their new tokens fill a forward pass; one alone where nothing can be shared."""
         assert self._model is not None
-        group, fresh, before = [], 0, self._cached
+        group: list[_Sequence] = []
+        fresh, before = 0, self._cached
         while self._sequences:
             one = self._sequences[-1]
             fresh += len(one.ids) - forest.shared_length(before, one.ids)
@@ -318,7 +319,8 @@ class TransformersBackend:
 
     def _start_batch(self) -> None:
         assert self._model is not None
-        texts, longest, room = [], 0, 0
+        texts: list[_Text] = []
+        longest = room = 0
         while self._waiting and len(texts) < self._texts:
             one = self._waiting[-1]
             longest, room = max(longest, len(one.prompt)), max(room, one.request.max_tokens)
