@@ -23,7 +23,7 @@ from harness.report.graph import gib
 from harness.report.result import Result, assemble
 from harness.runner import Runner, State, free_bytes
 from harness.stages import Context
-from harness.stages.evaluation import EvaluationStages
+from harness.stages.evaluation import EvaluationStages, opened
 from harness.store import Store
 from harness.study import Study, load_pretraining, load_recipe, load_study
 from harness.study.choice import BASE_ARM, Choice, choose, runs, score_name
@@ -175,7 +175,7 @@ class Ablation:
                 continue
             folders = [self.runner.folder(f"items/{name.rpartition('/')[2]}") for name in waiting]
             title = f"asking {arm}{'' if seed is None else f', seed {seed}'}: {len(waiting)} tasks"
-            self.evaluation.ask_together(self.runner.folder(model), folders, title, self.progress)
+            self.evaluation.ask_together(opened(self.runner.folder(model)), folders, title, self.progress)
 
     def forecast(self) -> list[Forecast]:
         """Return what every arm's training costs, from records where they exist, else from the study's estimate."""

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import fingerprints, plan
+from harness.canonical import digest
 from harness.errors import InputError
 from harness.evaluate import answering, catalog, checkpoint
+from harness.evaluate.checkpoint import Checkpoint
 from harness.evaluate.engines import Engine, EngineName, Setting
 from harness.evaluate.predictions import Predictions
 from harness.evaluate.sandbox import isolation_level
@@ -86,6 +88,20 @@ class Scores:
     damaged_chunks: int
 
 
+def _served(request: Request) -> Checkpoint:
+    """Return what stands for the weights behind a server, which cannot be seen: what it says of itself."""
+    from harness.evaluate.engines.server_backend import ServerBackend
+
+    backend = ServerBackend(request.server)
+    try:
+        backend.use(request.model)
+        identity = {**backend.identity, "version": backend.version}
+    finally:
+        backend.close()
+    name = str(identity["model"])
+    return Checkpoint(path=Path(name), digest=digest("server", identity), shape=(), dtype="", max_positions=None)
+
+
 class Evaluation:
     """A checkpoint and tasks that have been read and planned."""
 
@@ -115,7 +131,7 @@ class Evaluation:
             )
         self.store = Store(request.results)
         self.engine = Engine(log=request.results / "logs" / "engine.txt")
-        self.model = checkpoint.find(request.model, server=request.server)
+        self.model = _served(request) if request.server else checkpoint.open(request.model)
         identity = fingerprints.engine(request.engine.value)
         self.stages = EvaluationStages(
             data_dir=request.data_dir,
@@ -136,7 +152,7 @@ class Evaluation:
                 list(self.infos),
                 request.asked,
                 checkpoint=self.model.digest,
-                model=request.model,
+                model=self.model,
                 prints={name: fingerprints.task(info, request.data_dir) for name, info in self.infos.items()},
                 engine=identity,
                 seed=request.seed,

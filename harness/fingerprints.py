@@ -70,7 +70,7 @@ def of(
         filter=_filter(study.filter),
         cleaning={name: version(name) for name in ("pycld2", "rapidfuzz")},
         answers=known(lambda: _answers(study, study_file, arms, data_dir), "answers"),
-        tasks={name: known(lambda info=info: _task(info, data_dir), name) for name, info in tasks.items()},  # type: ignore[misc]
+        tasks={name: known(lambda info=info: task(info, data_dir), name) for name, info in tasks.items()},  # type: ignore[misc]
         training={name: version(name) for name in ("torch", "transformers", "deepspeed")},
         engine=engine(study.evaluation.engine),
     )
@@ -114,7 +114,7 @@ def _answers(study: Study, study_file: Path, arms: Sequence[str], data_dir: Path
     return found
 
 
-def _task(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, Any]:
+def task(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, Any]:
     """Return what a task's items and scores depend on: its definition, its item files, lm-eval's version."""
     where: dict[str, Any]
     if info.origin != "shipped":

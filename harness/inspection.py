@@ -1,7 +1,7 @@
 """The use case behind `harness predictions`: what a study's checkpoints answered, item by item.
 
-Owns how an item is found by a part of its name and how two arms are laid side by side. Asks and scores nothing. Invariant:
-it shows what the records and objects hold; what is not there is named, never made.
+Owns how an item is found by a part of its name and how two arms are laid side by side. Asks and scores nothing.
+Invariant: it shows what the records and objects hold; what is not there is named, never made.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Inspection:
         return list(read_jsonl(self._folder(f"items/{task}") / "items.jsonl"))
 
     def _shown(self, task: str, only: set[str] | None, arms: Sequence[str], seed: int | None) -> dict[str, Shown]:
-        requests = {}
+        requests: dict[str, Request] = {}
         for raw in read_jsonl(self._folder(f"items/{task}") / "requests.jsonl"):
             if only is None or raw["item"] in only:
                 requests.setdefault(raw["item"], Request.from_row(raw))

@@ -297,7 +297,7 @@ def checkpoint_stages(
     asked: Evaluation,
     *,
     checkpoint: str,
-    model: str,
+    model: Any,
     prints: Mapping[str, Any],
     engine: Mapping[str, str],
     seed: int,
@@ -307,7 +307,7 @@ def checkpoint_stages(
     Args:
         definitions: names of what is asked.
         checkpoint: digest of its files.
-        model: where it is; no part of the key.
+        model: the checkpoint itself; no part of the key.
         prints: identities of the definitions by name.
     """
     stages = []

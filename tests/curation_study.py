@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from harness.evaluate.engine import Engine
+
 from harness import plan
 from harness.canonical import digest
 from harness.data import normal
 from harness.evaluate.catalog import TaskInfo
-from harness.evaluate.engine import Engine
 from harness.nouns import Chat, Decision
 from harness.plan import Fingerprints, Kind
 from harness.progress import Silent

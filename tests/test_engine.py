@@ -11,7 +11,6 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import yaml
@@ -24,9 +23,7 @@ from harness.evaluate.engines import Engine, EngineName, Setting
 from harness.evaluate.predictions import Predictions
 from harness.evaluate.requests import Answer, Ask, Request
 
-ONE_TOKEN = Request(
-    item="one", kind=Ask.CHOICES, contexts=("Two of them.\nAnswer:",), continuations=(" A", " B", " C")
-)
+ONE_TOKEN = Request(item="one", kind=Ask.CHOICES, contexts=("Two of them.\nAnswer:",), continuations=(" A", " B", " C"))
 LONGER = Request(
     item="longer", kind=Ask.CHOICES, contexts=("The sky over it is",), continuations=(" very blue", " not", " a b c")
 )
@@ -126,7 +123,9 @@ def test_the_proof_finds_the_old_weights_that_a_plain_reload_leaves_in_a_tied_ou
         check=False,
     )
     said = dict(line.split(": ", 1) for line in ran.stdout.splitlines() if ": " in line)
-    assert said["naive"] == "lm_head.weight, as the layer computes with it, differs from the folder's", ran.stderr[-2000:]
+    assert said["naive"] == "lm_head.weight, as the layer computes with it, differs from the folder's", ran.stderr[
+        -2000:
+    ]
     assert said["mended"].strip("[]").isdigit()
     assert "differs" in said["other folder"]
 

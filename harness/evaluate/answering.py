@@ -8,13 +8,13 @@ yet written, and no written one is asked again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from harness.errors import InputError
-from harness.evaluate.engines import Setting
+from harness.evaluate.engines import Setting, Shape
 from harness.evaluate.predictions import Claims, Shelf
 from harness.evaluate.requests import Answer, Ask, Request
 
@@ -87,7 +87,7 @@ def ordered(requests: Iterable[Request]) -> list[Request]:
     return sorted(requests, key=lambda one: (kinds.index(one.kind), one.contexts, one.sample))
 
 
-def refuse(setting: Setting, shape: Mapping[str, Any]) -> Answering:
+def refuse(setting: Setting, shape: Shape) -> Answering:
     """Return what stands for an engine where only stored answers may be used."""
     return _Stored()
 

@@ -311,7 +311,8 @@ def as_markdown(result: Result) -> str:
         "",
         "## Provenance",
         "",
-        f"Scoring profile {', '.join(f'`{name}`' for name in result.profiles)}, filter `{result.filter}`; attention {', '.join(settings['attention'])} on"
+        f"Scoring profile {', '.join(f'`{name}`' for name in result.profiles)}, filter `{result.filter}`; attention"
+        f" {', '.join(settings['attention'])} on"
         f" {', '.join(settings['accelerator'])}; {settings['cut_chats']:,} chats cut at the recipe's length over all"
         " trainings.",
         "",

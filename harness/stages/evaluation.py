@@ -6,10 +6,11 @@ Invariant: facts depend only on the key; whatever may differ between equal runs 
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,15 @@ from harness.evaluate import answering, checkpoint, programs, tasks
 from harness.evaluate.answering import Answering, Told
 from harness.evaluate.catalog import TaskInfo
 from harness.evaluate.checkpoint import Checkpoint
-from harness.evaluate.engines import Setting
+from harness.evaluate.engines import Setting, Shape
 from harness.evaluate.predictions import Predictions
 from harness.evaluate.requests import Answer, Request
 from harness.progress import Bar, Progress
 from harness.runner import Job, Made
 from harness.store.files import read_jsonl, write_jsonl
 
-# Opens what is asked for checkpoints of one shape: an engine, or one that refuses where only stored answers may be used.
-Open = Callable[[Setting, Mapping[str, Any]], Answering]
+# Opens what is asked for checkpoints of one shape: an engine, or what refuses where only stored answers may be used.
+Open = Callable[[Setting, Shape], Answering]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,18 +55,8 @@ class EvaluationStages:
         bar = job.progress.bar(f"reading {job.stage.arguments['task']}")
         target = job.fresh()
         rows, requests, longest = [], [], 1
-        for item in tasks.items(self._info(job), data_dir=self._data, **_sampling(job.stage.settings)):
-            rows.append(
-                {
-                    "item": item.item,
-                    "subtask": item.subtask,
-                    "cluster": item.cluster,
-                    "doc_id": item.doc_id,
-                    "doc": item.doc,
-                    "prompt": item.prompt,
-                    "shots": item.shots,
-                }
-            )
+        for item in tasks.items(self._info(job), data_dir=self.data_dir, **_sampling(job.stage.settings)):
+            rows.append(item.to_row())
             requests += [request.to_row() for request in item.requests]
             longest = max(longest, *(request.max_tokens for request in item.requests))
         bar.close()
@@ -73,17 +64,17 @@ class EvaluationStages:
         write_jsonl(target / "items.jsonl", rows)
         return Made(folder=target, facts={"items": len(rows), "longest_answer": longest})
 
-    def ask_together(self, model: Path, items: Iterable[Path], title: str, progress: Progress) -> None:
+    def ask_together(self, model: Checkpoint, items: Iterable[Path], title: str, progress: Progress) -> None:
         """Ask one checkpoint several tasks at once, so that the engine's batches stay full between them."""
         requests = [Request.from_row(row) for folder in items for row in read_jsonl(folder / "requests.jsonl")]
-        self._ask(checkpoint.open_folder(model), requests, progress.bar(title))
+        self._ask(model, requests, progress.bar(title))
 
     def predict(self, job: Job) -> Made:
         """Ask one checkpoint one task; what is in the store already is not asked again."""
         target = job.fresh()
         title = job.stage.name.replace("predict/", "asking ").replace("/", " ")
         # Only a stage of a study has a model that another stage made.
-        model = checkpoint.open_folder(job.inputs.get("model") or job.stage.arguments["model"])
+        model = opened(job.inputs["model"]) if "model" in job.inputs else job.stage.arguments["model"]
         rows = list(read_jsonl(job.inputs["items"] / "items.jsonl"))
         requests: dict[str, list[Request]] = {row["item"]: [] for row in rows}
         for raw in read_jsonl(job.inputs["items"] / "requests.jsonl"):
@@ -114,8 +105,7 @@ class EvaluationStages:
         return Made(folder=target, facts=facts, telemetry={"asked": told.asked, "damaged_chunks": len(told.damaged)})
 
     def _ask(self, model: Checkpoint, requests: Sequence[Request], bar: Bar) -> Told:
-        room = min(self.setting.max_length, model.max_positions)
-        setting = Setting(name=self.setting.name, dtype=self.setting.dtype, max_length=room, server=self.setting.server)
+        setting = replace(self.setting, max_length=self._room(model))
         shelf = self.predictions.shelf(
             {"checkpoint": model.digest, "engine": dict(self.identity), "dtype": self.setting.dtype}
         )
@@ -129,6 +119,10 @@ class EvaluationStages:
             )
         finally:
             bar.close()
+
+    def _room(self, model: Checkpoint) -> int:
+        """Return how many tokens prompt and answer may have together."""
+        return min(self.setting.max_length, model.max_positions or self.setting.max_length)
 
     def _shorten(
         self,
@@ -145,7 +139,8 @@ class EvaluationStages:
         Raises:
             InputError: a prompt without shots is too long still.
         """
-        shortened = set()
+        shortened: set[str] = set()
+        asking = _sampling(job.records["items"].payload["settings"])
         while True:
             long = [row for row in rows if any(told.answers[request.key].too_long for request in requests[row["item"]])]
             if not long:
@@ -155,7 +150,7 @@ class EvaluationStages:
                 needed = max(told.answers[request.key].too_long for request in requests[hopeless[0]["item"]])
                 raise InputError(
                     f"Item '{hopeless[0]['item']}' needs {needed} tokens without any shot, and prompt and answer"
-                    f" together may have {min(self.setting.max_length, model.max_positions)} ({len(hopeless)} of"
+                    f" together may have {self._room(model)} ({len(hopeless)} of"
                     f" {len(rows)} items). Raise evaluation.max_length, take a model with more positions, or leave the"
                     " task out."
                 )
@@ -164,9 +159,9 @@ class EvaluationStages:
                 item = tasks.rendered(
                     self._info(job),
                     row,
-                    data_dir=self._data,
+                    data_dir=self.data_dir,
                     shots=row["shots"] - 1,
-                    **_sampling(job.records["items"].payload["settings"]),
+                    **{name: value for name, value in asking.items() if name != "limit"},
                 )
                 row |= {"prompt": item.prompt, "shots": item.shots}
                 requests[row["item"]] = list(item.requests)
@@ -185,14 +180,23 @@ class EvaluationStages:
             prompts[raw["item"]] = raw["prompt"]
         bar = job.progress.bar(job.stage.name.replace("score/", "scoring ").replace("/", " "))
         info = self._info(job)
+        extracted: dict[tuple[str, str], Any] = {}
         with programs.execution(allow_unsafe=self.allow_unsafe) as executed:
-            scored = tasks.scores(info, data_dir=self._data, rows=rows, answers=answers)
+            scored = tasks.scores(
+                info, data_dir=self.data_dir, rows=rows, answers=answers, on_filtered=extracted.setdefault
+            )
         bar.close()
         for item, own in answers.items():
             if (mass := _choice_mass(own)) is not None:
                 scored[item]["choice_mass"] = mass
         target = job.fresh()
-        write_jsonl(target / "scores.jsonl", [{**row, "scores": scored[row["item"]]} for row in rows])
+        read: dict[str, dict[str, Any]] = {}
+        for (item, name), value in extracted.items():
+            read.setdefault(item, {})[name] = value
+        write_jsonl(
+            target / "scores.jsonl",
+            [{**row, "scores": scored[row["item"]], "extracted": read.get(row["item"], {})} for row in rows],
+        )
         names = sorted({name for row in rows for name in scored[row["item"]]})
         facts: dict[str, Any] = {
             "task": job.stage.arguments["task"],
@@ -210,10 +214,6 @@ class EvaluationStages:
     def _info(self, job: Job) -> TaskInfo:
         return self.infos[job.stage.arguments["task"]]
 
-    @property
-    def _data(self) -> str | None:
-        return str(self.data_dir) if self.data_dir else None
-
 
 def _sampling(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of an items stage as `tasks.items` takes them."""
@@ -227,6 +227,12 @@ def _choice_mass(answers: Sequence[Answer]) -> float | None:
     if others or not answer.greedy or any(count != 1 for count in answer.counts):
         return None
     return math.fsum(math.exp(value) for value in answer.logprobs)
+
+
+@functools.lru_cache(maxsize=64)
+def opened(folder: Path) -> Checkpoint:
+    """Return a checkpoint of the store, whose bytes do not change, after checking it once."""
+    return checkpoint.open(folder)
 
 
 class _Rate:

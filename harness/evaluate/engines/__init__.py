@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,10 @@ class Setting:
     server: str = ""
 
 
+# What two checkpoints share when one started engine can take the weights of both: names and values of config.json.
+Shape = Sequence[tuple[str, str]]
+
+
 def installed() -> bool:
     """Whether vLLM can be imported, asked without importing it."""
     return importlib.util.find_spec("vllm") is not None
@@ -80,16 +84,16 @@ class Engine:
         self.starts = 0
         self.facts: dict[str, Any] = {}
 
-    def bound(self, setting: Setting, *, shape: Mapping[str, Any]) -> Bound:
+    def bound(self, setting: Setting, shape: Shape) -> Bound:
         """Return the engine as it answers under one setting.
 
         Args:
             shape: what makes two checkpoints exchangeable in one started engine: the configuration of the model.
         """
-        return Bound(self, setting, dict(shape))
+        return Bound(self, setting, tuple(shape))
 
     def answers(
-        self, model: Path, blocks: Iterator[Sequence[Request]], *, setting: Setting, shape: Mapping[str, Any]
+        self, model: Path, blocks: Iterator[Sequence[Request]], *, setting: Setting, shape: Shape
     ) -> Iterator[tuple[Request, Answer]]:
         """Answer blocks of requests with a model folder's weights, in the order in which answers are finished.
 
@@ -105,8 +109,7 @@ class Engine:
                 worker = self._use(model, setting, shape)
                 if waiting:
                     _send(worker, list(waiting.values()))
-                for request, answer in self._converse(worker, blocks, waiting):
-                    yield request, answer
+                yield from self._converse(worker, blocks, waiting)
                 return
             except InputError:
                 self.stop()
@@ -136,9 +139,9 @@ class Engine:
                 if request is not None:
                     yield request, Answer.from_row(row)
 
-    def _use(self, model: Path, setting: Setting, shape: Mapping[str, Any]) -> Worker:
+    def _use(self, model: Path, setting: Setting, shape: Shape) -> Worker:
         """Return a worker that has the model's weights."""
-        if self._started != (setting, shape):
+        if self._started != (setting, tuple(shape)):
             self.stop()
         if self._worker is None:
             _require(setting)
@@ -147,7 +150,7 @@ class Engine:
                 module="harness.evaluate.engines.worker", arguments=[], environments=[_ENVIRONMENT | cpu], log=self._log
             )
             self._worker.request({"setting": asdict(setting)})
-            self._started = (setting, shape)
+            self._started = (setting, tuple(shape))
             self.starts += 1
         self._worker.request({"use": str(model)})
         message = _heard(self._worker)
@@ -172,7 +175,7 @@ class Bound:
 
     engine: Engine
     setting: Setting
-    shape: Mapping[str, Any]
+    shape: Shape
 
     def answers(self, model: Path, blocks: Iterator[Sequence[Request]]) -> Iterator[tuple[Request, Answer]]:
         """Answer blocks of requests with a model folder's weights."""

@@ -59,7 +59,7 @@ class _Files:
         self._where: dict[str, Any] = {}
         for path in sorted(folder.glob("*.safetensors")):
             file = safe_open(path, framework="pt")
-            self._where |= dict.fromkeys(file.keys(), file)
+            self._where |= dict.fromkeys(file.keys(), file)  # type: ignore[no-untyped-call]
 
     def weight(self, module: str, parameter: str, packed: Mapping[str, Sequence[str]]) -> Any:
         """Return the tensor of a module's parameter, joined where the model keeps several in one."""

@@ -23,6 +23,7 @@ from harness.errors import InputError, WorkerError, nearest
 from harness.evaluate.engines import tokens
 from harness.evaluate.engines.http_client import Client, RefusedError
 from harness.evaluate.requests import Answer, Ask, Request
+from harness.evaluate.texts import cut
 
 _COMPLETIONS = "/v1/completions"
 # Stop strings that OpenAI's own servers accept; the rest is cut here.
@@ -338,7 +339,7 @@ def _generated(reply: Mapping[str, Any], request: Request) -> Answer:
     made, prompt = usage.get("completion_tokens"), int(usage.get("prompt_tokens") or 1)
     if choice["finish_reason"] == "length" and made is not None and made < request.max_tokens:
         return Answer(too_long=prompt)
-    text = tokens.cut(tokens.storable(choice["text"]), request.until)
+    text, stop = cut(tokens.storable(choice["text"]), request.until)
     ids = list(choice.get("token_ids") or ())
     reason = choice.get("stop_reason")
     if choice["finish_reason"] == "length":
@@ -350,7 +351,9 @@ def _generated(reply: Mapping[str, Any], request: Request) -> Answer:
     else:
         # Others do not say which it was; only without stop strings it must have been the model.
         finish = "stop" if request.until else "end"
-    return Answer(text=text, tokens=tuple(ids), finish=finish)
+    if finish == "stop" and not stop and len(request.until) == 1:
+        [stop] = request.until  # the server has cut it off
+    return Answer(text=text, tokens=tuple(ids), finish=finish, stop=stop)
 
 
 def _prompt_length(message: str, limit: int) -> int:

@@ -99,7 +99,7 @@ def _backend(setting: dict[str, Any]) -> Backend:
         return TransformersBackend(dtype=setting["dtype"], max_length=setting["max_length"])
     from harness.evaluate.engines.server_backend import ServerBackend
 
-    return ServerBackend(url=setting["server"], max_length=setting["max_length"])
+    return ServerBackend(setting["server"], max_length=setting["max_length"])
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ def scores(
     data_dir: Path | None,
     rows: Sequence[Mapping[str, Any]],
     answers: Mapping[str, Sequence[Answer]],
+    on_filtered: Callable[[tuple[str, str], str], object] = lambda place, text: None,
 ) -> dict[str, dict[str, float]]:
     """Return every item's metrics from its stored answers, by lm-eval's filters and metrics.
 
@@ -40,6 +41,7 @@ def scores(
     Args:
         rows: the items as stored: item, doc_id, and doc, the digest of the whole document.
         answers: by item, one per sample.
+        on_filtered: called with ((item, filter), text) for every text that a filter left of an answer.
 
     Raises:
         InputError: a document changed, or lm-eval's code fails on an answer; names the item.
@@ -48,12 +50,15 @@ def scores(
     asked = by_leaf(rows)
     for leaf in leaves(info, data_dir):
         if leaf.name in asked:
-            results.update(_leaf_scores(leaf, asked[leaf.name], answers))
+            results.update(_leaf_scores(leaf, asked[leaf.name], answers, on_filtered))
     return results
 
 
 def _leaf_scores(
-    leaf: Leaf, rows: Sequence[Mapping[str, Any]], answers: Mapping[str, Sequence[Answer]]
+    leaf: Leaf,
+    rows: Sequence[Mapping[str, Any]],
+    answers: Mapping[str, Sequence[Answer]],
+    on_filtered: Callable[[tuple[str, str], str], object],
 ) -> dict[str, dict[str, float]]:
     task = leaf.load()
     documents = documents_of(leaf, task)
@@ -73,6 +78,8 @@ def _leaf_scores(
         found: dict[str, dict[str, float]] = {}
         for item, instances in by_item.items():
             given = [one.filtered_resps[name] for one in instances]
+            if len(given) == 1 and isinstance(given[0], str):
+                on_filtered((item, name), given[0])
             with leaf.steady(f"score the answer to '{item}'"):
                 metrics = task.process_results(instances[0].doc, given)
             own: dict[str, float] = {}
