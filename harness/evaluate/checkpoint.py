@@ -139,8 +139,8 @@ def _config(folder: Path) -> dict[str, Any]:
         if (folder / "adapter_config.json").is_file():
             hint = "It is an adapter: merge it into its base model (peft: merge_and_unload) and save that."
         elif list(folder.glob("*/config.json")):
-            inner = sorted(path.parent.name for path in folder.glob("*/config.json"))
-            hint = f"Did you mean a folder inside it: {', '.join(inner[:5])}?"
+            below = sorted(path.parent.name for path in folder.glob("*/config.json"))
+            hint = f"Did you mean a folder inside it: {', '.join(below[:5])}?"
         raise InputError(f"{folder} is not a model folder: it has no config.json. {hint}")
     config = _json(folder / "config.json")
     if not isinstance(config.get("model_type"), str):
