@@ -22,7 +22,7 @@ ROOMS = {
     1: ["store", "layout", "study", "process"],
     2: ["data", "train", "evaluate", "compare"],
     3: ["report"],
-    4: ["plan", "fingerprints", "runner", "stages", "curation", "ablation"],
+    4: ["plan", "fingerprints", "runner", "stages", "curation", "ablation", "evaluation", "inspection"],
     5: ["cli", "__main__"],
 }
 # Rooms of one layer that may know each other; those of layer 2 may not.
@@ -30,22 +30,22 @@ OPEN = {0, 1, 3, 4, 5}
 # Heavy packages, and the modules that alone may import them: inside functions, never at their top.
 HEAVY = {
     "torch": {
-        *("train.worker", "train.attention", "train.convert", "evaluate.worker"),
+        *("train.worker", "train.attention", "train.convert", "evaluate.engines.proof"),
         *("data.pocket.model", "data.pocket.circuits", "data.alignment.huggingface"),
         *("evaluate.engines.causal", "evaluate.engines.transformers_backend"),
     },
     "deepspeed": {"train.worker"},
-    "vllm": {"evaluate.worker"},
+    "vllm": {"evaluate.engines.vllm_backend", "evaluate.engines.forcing"},
     "lm_eval": {"evaluate.tasks.loading"},
     "transformers": {
-        *("train.worker", "train.attention", "train.convert", "evaluate.worker"),
+        *("train.worker", "train.attention", "train.convert"),
         *("data.pocket.model", "data.alignment.huggingface"),
         *("evaluate.engines.causal", "evaluate.engines.transformers_backend"),
     },
     "tokenizers": {"data.pocket.vocabulary", "cli.data_output"},
     "xformers": {"train.attention"},
     "datasets": {"data.reading.hub", "evaluate.benchmarks"},
-    "pyarrow": {"data.normal", "data.reading.columns", "data.reading.packed"},
+    "pyarrow": {"evaluate.predictions", "data.normal", "data.reading.columns", "data.reading.packed"},
     "pycld2": {"data.alignment.languages", "data.cleaning.languages"},
     "rapidfuzz": {"data.cleaning.duplicates"},
     "huggingface_hub": {"data.reading.hub", "train.base", "fingerprints", "evaluate.checkpoint"},
