@@ -23,6 +23,7 @@ from harness import layout
 from harness.evaluate import answering, catalog, tasks
 from harness.evaluate.engines import Engine, EngineName, Setting
 from harness.evaluate.predictions import Predictions
+from harness.store.files import write_jsonl
 from harness.study.model import Base
 from harness.train import base
 

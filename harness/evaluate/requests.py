@@ -8,12 +8,17 @@ depend on beyond the checkpoint and the engine, and nothing else: neither the it
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from harness.canonical import digest
+
+# Characters by which prompts are put in order: enough to tell passages and subjects apart, few enough to keep.
+_BEGIN = 96
 
 
 class Ask(enum.StrEnum):
@@ -86,6 +91,15 @@ class Request:
         """Digest without stop strings and length: greedy answers of one family are beginnings of one another."""
         return self.prompt + digest("family", self._how())[:32]
 
+    @property
+    def begin(self) -> str:
+        """The beginning of its first context, by which requests are put in order."""
+        return self.contexts[0][:_BEGIN]
+
+    def whole(self) -> Request:
+        """Return itself; see `Reference`."""
+        return self
+
     def _how(self) -> list[Any]:
         sampled = self.temperature > 0
         return [self.temperature, self.top_p, self.top_k, self.seed, self.sample] if sampled else [0.0]
@@ -99,6 +113,62 @@ class Request:
         """Return the request of `to_row`."""
         lists = {name: tuple(row[name]) for name in ("contexts", "continuations", "until")}
         return cls(**{**row, **lists, "kind": Ask(row["kind"])})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """A request in a file, without its texts: those of a benchmark in full take more memory than all else.
+
+    Attributes:
+        path, offset: where the request is, as a line of `to_row`.
+        others: as in Request.
+    """
+
+    path: Path
+    offset: int
+    item: str
+    kind: Ask
+    sample: int
+    prompt: str
+    key: str
+    family: str
+    begin: str
+    until: tuple[str, ...]
+    max_tokens: int
+    temperature: float
+
+    def whole(self) -> Request:
+        """Read the request."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return Request.from_row(json.loads(file.readline()))
+
+
+def references(path: Path) -> Iterator[Reference]:
+    """Yield a reference to every request of a file."""
+    offset = 0
+    shared: dict[Any, Any] = {}
+    with path.open("rb") as file:
+        for line in file:
+            one = Request.from_row(json.loads(line))
+            yield Reference(
+                path=path,
+                offset=offset,
+                item=one.item,
+                kind=one.kind,
+                sample=one.sample,
+                prompt=one.prompt,
+                key=one.key,
+                family=one.family if one.kind is Ask.GENERATE else "",
+                begin=shared.setdefault(one.begin, one.begin),
+                until=shared.setdefault(one.until, one.until),
+                max_tokens=one.max_tokens,
+                temperature=one.temperature,
+            )
+            offset += len(line)
+
+
+Question = Request | Reference
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
