@@ -20,7 +20,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 _MIB = 1 << 20
 
@@ -78,6 +77,8 @@ def code_digest() -> str:
 
     The interpreter is part of what runs, so its version takes part.
     """
+    from pathlib import Path
+
     digest = hashlib.sha256(sys.version.encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

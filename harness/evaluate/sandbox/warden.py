@@ -208,6 +208,7 @@ class Warden:
         os.close(judge_end)
         how = self._wait(self._judge, candidate)
         said = self._judge.control.recv(4096) if how == "judged" else b""
+        how = how if said else how.replace("judged", "ended")  # a socket also wakes us when its other end dies
         line: dict[str, Any] = json.loads(said) if said else {"again": False}
         if not line.pop("again"):
             self.end()
