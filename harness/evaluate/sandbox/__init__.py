@@ -26,8 +26,12 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What one program may use. CPU time decides; wall time only ends sleepers, so that a busy machine
-    does not turn right answers wrong. `processes` counts threads too; `output_bytes` is one answer."""
+    """What one program may use: seconds, bytes, tasks.
+
+    CPU time decides; wall time only ends sleepers, so that a busy machine does not turn right answers wrong. The kernel
+    counts CPU time and memory per process, and threads as `processes`; `file_bytes` is one file and all of the
+    directory, `output_bytes` one answer (what is printed goes nowhere).
+    """
 
     cpu_seconds: float = 3.0
     judge_cpu_seconds: float = 10.0

@@ -53,6 +53,7 @@ def main() -> None:
     os.umask(0o022)
     os.environ.clear()
     try:
+        isolation.be_killed_first()
         world = _isolate(limits, namespaces, (jobs, report))
     except OSError as error:
         _say(report, {"error": str(error)})
