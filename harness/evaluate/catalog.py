@@ -50,6 +50,7 @@ class TaskInfo:
         kind: lm-eval's output type.
         shots: few-shot examples in the prompt.
         subtasks: number of leaves.
+        max_prompt: longest prompt, tokens, that the profile allows while there are shots to drop; 0 = any.
         average: over subtasks: "micro" (by their size) or "macro" (all alike).
         source: where items come from by default.
         hubs: data sets of the hub that a definition of other origin than "shipped" reads.
@@ -71,6 +72,7 @@ class TaskInfo:
     kind: str
     shots: int
     subtasks: int
+    max_prompt: int = 0
     average: str = "micro"
     source: str
     path: Path
@@ -215,6 +217,7 @@ def _read(entry: Entry, known: Mapping[str, Entry], *, origin: str, tasks_path: 
         kind=kind,
         shots=int(first.get("num_fewshot") or 0),
         subtasks=len(leaves),
+        max_prompt=int(metadata.get("max_prompt_tokens", 0)),
         average=_average(raw, metadata, entry),
         source=metadata["source"] if shipped else ", ".join([*(f"hub {hub}" for hub in hubs), *files]) or "its code",
         hubs=hubs,

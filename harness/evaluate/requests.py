@@ -45,6 +45,7 @@ class Request:
         temperature: 0 = greedy.
         top_p, top_k: nucleus and top-k of sampling; 1.0 and 0 = off.
         seed: of sampling; None for greedy.
+        max_prompt: longest prompt in tokens that the scoring profile allows, whatever the model has room for; 0 = any.
     """
 
     item: str
@@ -58,6 +59,7 @@ class Request:
     top_p: float = 1.0
     top_k: int = 0
     seed: int | None = None
+    max_prompt: int = 0
 
     @property
     def context(self) -> str:
@@ -79,7 +81,8 @@ class Request:
     @cached_property
     def settings(self) -> str:
         """Digest of how a text is generated: 32 hex digits."""
-        return digest("settings", [*self._how(), self.until, self.max_tokens])[:32]
+        limit = [self.max_prompt] if self.max_prompt else []
+        return digest("settings", [*self._how(), self.until, self.max_tokens, *limit])[:32]
 
     @property
     def key(self) -> str:
@@ -89,7 +92,7 @@ class Request:
     @cached_property
     def family(self) -> str:
         """Digest without stop strings and length: greedy answers of one family are beginnings of one another."""
-        return self.prompt + digest("family", self._how())[:32]
+        return self.prompt + digest("family", [*self._how(), self.max_prompt])[:32]
 
     @property
     def begin(self) -> str:

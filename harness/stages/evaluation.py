@@ -54,14 +54,14 @@ class EvaluationStages:
         """Render the prompts of a task."""
         bar = job.progress.bar(f"reading {job.stage.arguments['task']}")
         target = job.fresh()
-        rows, longest = [], 1
+        rows, longest, limit = [], 1, self._info(job).max_prompt
 
         def requests() -> Iterator[dict[str, Any]]:
             nonlocal longest
             for item in tasks.items(self._info(job), data_dir=self.data_dir, **_sampling(job.stage.settings)):
                 rows.append(item.to_row())
                 longest = max(longest, *(request.max_tokens for request in item.requests))
-                yield from (request.to_row() for request in item.requests)
+                yield from (replace(request, max_prompt=limit).to_row() for request in item.requests)
 
         write_jsonl(target / "requests.jsonl", requests())
         write_jsonl(target / "items.jsonl", rows)
@@ -171,7 +171,9 @@ class EvaluationStages:
                     **{name: value for name, value in asking.items() if name != "limit"},
                 )
                 row |= {"prompt": item.prompt, "shots": item.shots}
-                requests[row["item"]] = list(item.requests)
+                # Without shots there is nothing left to drop: the profile sends whatever the model has room for.
+                limit = self._info(job).max_prompt if item.shots else 0
+                requests[row["item"]] = [replace(request, max_prompt=limit) for request in item.requests]
             again = [request for row in long for request in requests[row["item"]]]
             more = self._ask(model, again, job.progress.bar(f"asking {len(long)} with fewer shots"))
             told.answers |= more.answers
