@@ -282,7 +282,7 @@ def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -
     asked = [records[score_name(arm, seed, task, kind="predict")].facts for arm, seed, _ in runs(choice)]
     return TaskRow(
         task=task,
-        title=info.title,
+        title=info.title if len(choice.profiles) == 1 else f"{info.title} ({info.profile})",
         profile=info.profile,
         metric=info.primary,
         chance=info.chance,
