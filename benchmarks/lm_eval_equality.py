@@ -22,6 +22,8 @@ from typing import Any
 from harness import layout
 from harness.evaluate import catalog, tasks
 from harness.evaluate.engine import Engine
+from harness.stages.evaluation import _asked as asked
+from harness.stages.evaluation import _given as given_answer
 from harness.store.files import read_jsonl, write_jsonl
 from harness.study.model import Base
 from harness.train import base
@@ -59,9 +61,10 @@ def compare(
     name: str, *, model: Path, data: Path, limit: int, max_new_tokens: int, engine: Engine, work: Path, batch: int
 ) -> Agreement:
     """Score one task both ways and compare item by item."""
-    items = tasks.items(name, data_dir=str(data), limit=limit, max_new_tokens=max_new_tokens)
+    info = catalog.definition(name)
+    items = list(tasks.items(info, data_dir=data, limit=limit, max_new_tokens=max_new_tokens))
     requests, answers = work / f"{name}-requests.jsonl", work / f"{name}-answers.jsonl"
-    write_jsonl(requests, [item.request for item in items])
+    write_jsonl(requests, [asked(item.requests[0]) for item in items])
     started = time.monotonic()
     engine.answer(
         model=model,
@@ -74,10 +77,11 @@ def compare(
     )
     given = {row["item"]: row for row in read_jsonl(answers)}
     rows = [{"item": item.item, "doc_id": item.doc_id, "doc": item.doc} for item in items]
-    own = tasks.scores(name, data_dir=str(data), rows=rows, answers=given)
+    answered = {item: [given_answer(row)] for item, row in given.items()}
+    own = tasks.scores(info, data_dir=data, rows=rows, answers=answered)
     between = time.monotonic()
     samples = _lm_eval(name, items=items, model=model, data=data, max_new_tokens=max_new_tokens, batch=batch)
-    metric = catalog.tasks()[name].primary
+    metric = info.primary
     equal, answered, worst, differing = 0, 0, 0.0, []
     for item in items:
         sample = samples[item.item.partition("/")[0], item.doc_id]
