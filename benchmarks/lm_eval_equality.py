@@ -77,8 +77,8 @@ def compare(
     )
     given = {row["item"]: row for row in read_jsonl(answers)}
     rows = [{"item": item.item, "doc_id": item.doc_id, "doc": item.doc} for item in items]
-    answered = {item: [given_answer(row)] for item, row in given.items()}
-    own = tasks.scores(info, data_dir=data, rows=rows, answers=answered)
+    answers_of = {item: [given_answer(row)] for item, row in given.items()}
+    own = tasks.scores(info, data_dir=data, rows=rows, answers=answers_of)
     between = time.monotonic()
     samples = _lm_eval(name, items=items, model=model, data=data, max_new_tokens=max_new_tokens, batch=batch)
     metric = info.primary

@@ -96,14 +96,14 @@ def test_the_texts_of_an_item_are_those_of_its_own_document_without_shots_and_sh
         texts.setdefault(item, []).append(text)
     assert texts.keys() == {item.item for item in found}
     own = {leaf.name: leaf.load().task_docs for leaf in loading.leaves(catalog.definition("pocket_drop"), None)}
-    for item in found:
-        document = own[item.item.partition("/")[0]][item.doc_id]
-        assert {document["passage"], document["question"]} <= set(texts[item.item])
-        assert item.subtask not in texts[item.item], "what all documents of a subtask say is no item's own"
-        shots, _, _ = item.requests[0].context.rpartition(document["passage"])
+    for one in found:
+        document = own[one.one.partition("/")[0]][one.doc_id]
+        assert {document["passage"], document["question"]} <= set(texts[one.item])
+        assert one.subtask not in texts[one.item], "what all documents of a subtask say is no item's own"
+        shots, _, _ = one.requests[0].context.rpartition(document["passage"])
         first_shot = shots.partition("\n")[0]
         assert first_shot
-        assert not any(first_shot in text for text in texts[item.item])
+        assert not any(first_shot in text for text in texts[one.item])
 
 
 def test_the_texts_of_a_benchmark_that_changed_are_not_taken_for_those_of_its_items() -> None:
