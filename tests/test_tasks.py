@@ -97,7 +97,7 @@ def test_the_texts_of_an_item_are_those_of_its_own_document_without_shots_and_sh
     assert texts.keys() == {item.item for item in found}
     own = {leaf.name: leaf.load().task_docs for leaf in loading.leaves(catalog.definition("pocket_drop"), None)}
     for one in found:
-        document = own[one.one.partition("/")[0]][one.doc_id]
+        document = own[one.item.partition("/")[0]][one.doc_id]
         assert {document["passage"], document["question"]} <= set(texts[one.item])
         assert one.subtask not in texts[one.item], "what all documents of a subtask say is no item's own"
         shots, _, _ = one.requests[0].context.rpartition(document["passage"])
