@@ -277,7 +277,7 @@ def _data(
             continue
         if place in _FILE_BUILDERS:
             for name in _names(leaf.get("dataset_kwargs")):
-                (hubs if "://" in name else files).update(dict.fromkeys([name] if "://" in name else _local(name)))
+                (hubs if "://" in name else files).update(dict.fromkeys(_local(name)))
         elif Path(place).is_dir():
             files.update({str(path): None for path in sorted(Path(place).rglob("*")) if path.is_file()})
         else:
@@ -296,5 +296,10 @@ def _names(options: Any) -> list[str]:
 
 
 def _local(name: str) -> list[str]:
+    """Return the files that a pattern names here, or the hub data set that a hub address names."""
+    if name.startswith("hf://datasets/"):
+        return ["/".join(name.removeprefix("hf://datasets/").split("/")[:2]).partition("@")[0]]
+    if "://" in name:
+        return [name]
     found = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else [name]
     return [path for path in found if not Path(path).is_dir()]
