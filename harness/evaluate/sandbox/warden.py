@@ -41,6 +41,7 @@ _WARM = (
 
 def main() -> None:
     """Serve jobs from descriptor 0 until it closes; one JSON line per report to descriptor 1."""
+    sys.dont_write_bytecode = True  # of what programs import; our own modules, loaded by now, are compiled once
     setting = json.loads(sys.argv[1])
     namespaces = setting.pop("namespaces")  # False: the caller (a test) wants the fallback
     limits = Limits(**setting)
