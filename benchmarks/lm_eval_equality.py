@@ -23,6 +23,7 @@ from harness import layout
 from harness.evaluate import answering, catalog, tasks
 from harness.evaluate.engines import Engine, EngineName, Setting
 from harness.evaluate.predictions import Predictions
+from harness.store.files import write_jsonl
 from harness.study.model import Base
 from harness.train import base
 
@@ -60,19 +61,17 @@ def compare(
 ) -> Agreement:
     """Score one task both ways and compare item by item."""
     info = catalog.definition(name)
-    items = list(
-        tasks.items(info, data_dir=str(data), limit=limit, max_new_tokens=max_new_tokens, samples=1, temperature=None)
-    )
+    items = list(tasks.items(info, data_dir=data, limit=limit, max_new_tokens=max_new_tokens))
     started = time.monotonic()
     told = answering.ask(
         [request for item in items for request in item.requests],
         model=model,
         shelf=Predictions(work / "predictions").shelf({"task": name}),
-        engine=engine.bound(Setting(name=EngineName.VLLM, dtype="float32", max_length=MAX_LENGTH), shape={}),
+        engine=engine.bound(Setting(name=EngineName.VLLM, dtype="float32", max_length=MAX_LENGTH), shape=()),
     )
     given = {item.item: [told.answers[request.key] for request in item.requests] for item in items}
     rows = [{"item": item.item, "subtask": item.subtask, "doc_id": item.doc_id, "doc": item.doc} for item in items]
-    own = tasks.scores(info, data_dir=str(data), rows=rows, answers=given)
+    own = tasks.scores(info, data_dir=data, rows=rows, answers=given)
     between = time.monotonic()
     samples = _lm_eval(name, items=items, model=model, data=data, max_new_tokens=max_new_tokens, batch=batch)
     metric = info.primary

@@ -119,7 +119,8 @@ HOSTILE = {
     ),
     "closes every descriptor": "import os\nos.closerange(0, 1 << 16)\ndef f(x): return 0",
     "reads every file for the tests": (
-        "import os, re\ndef f(x):\n for at, dirs, names in os.walk('/'):\n  dirs[:] = [d for d in dirs if not d.startswith('lib')]\n"
+        "import os, re\ndef f(x):\n for at, dirs, names in os.walk('/'):\n"
+        "  dirs[:] = [d for d in dirs if not d.startswith('lib')]\n"
         "  for name in names:\n   try:\n"
         "    if os.path.getsize(os.path.join(at, name)) < 10**5:\n"
         "     t = open(os.path.join(at, name), errors='replace').read()\n"
