@@ -26,7 +26,7 @@ from harness.stages import Context
 from harness.stages.evaluation import EvaluationStages, opened
 from harness.store import Store
 from harness.study import Study, load_pretraining, load_recipe, load_study
-from harness.study.choice import BASE_ARM, Choice, choose, runs, score_name
+from harness.study.choice import BASE_ARM, Choice, choose, definition, runs, score_name
 from harness.train import base as bases
 from harness.train import budget
 
@@ -163,8 +163,18 @@ class Ablation:
         """Return the definitions of tasks under profiles by name."""
         folder = self.study.tasks_path
         path = None if folder is None else self.study_file.parent / folder
-        found = [catalog.definition(task, profile, path) for profile in profiles for task in tasks]
-        return {info.name: info for info in found}
+        found = {}
+        for profile in profiles:
+            for task in tasks:
+                info = catalog.definition(task, profile, path)
+                name = definition(task, profile)
+                if info.name != name:
+                    raise InputError(
+                        f"{info.path} defines '{task}' under the profile '{profile}' and is named '{info.name}'. In a"
+                        f" study it has to be named '{name}'."
+                    )
+                found[name] = info
+        return found
 
     def _ask(self) -> None:
         """Ask every checkpoint all tasks that it was not asked yet in one go; the stages then find their answers."""

@@ -66,7 +66,9 @@ class Curation:
         self.store = Store(results)
         self.arms = tuple(self.study.variants)
         dropping = bool(self.study.clean.overlap_words) and self.study.clean.overlap == "drop"
-        infos = catalog.require(self.study.tasks) if dropping else {}
+        folder = self.study.tasks_path
+        path = None if folder is None else self.study_file.parent / folder
+        infos = catalog.require(self.study.tasks, tasks_path=path) if dropping else {}
         prints = fingerprints.of(
             self.study, self.study_file, tasks=infos, arms=self.arms, data_dir=data_dir, trains=False
         )

@@ -193,7 +193,8 @@ class Evaluation:
         asked = self.runner.ensure(f"predict/{name}").facts
         groups: dict[str, list[float]] = {}
         for subtask, value in zip(facts["subtask"], facts["scores"].get(info.primary, ()), strict=False):
-            groups.setdefault(subtask, []).append(value)
+            if value is not None:
+                groups.setdefault(subtask, []).append(value)
         shown = ("shortened_prompts", "unfinished", "generated_tokens")
         return TaskScore(
             task=info.of,

@@ -206,6 +206,7 @@ def overlap_stages(study: Study, choice: Choice, prints: Fingerprints) -> list[S
         return []
     items, extra = {task: f"items/{task}" for task in choice.definitions}, []
     if study.clean.overlap == "drop":
+        # Under whatever profile they are asked, their texts are the same.
         items = {task: f"all-items/{task}" for task in study.tasks}
         extra = [_items(study, task, prints, name=items[task], limit=0) for task in study.tasks]
     overlap = Stage(

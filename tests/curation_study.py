@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from harness.evaluate.engine import Engine
-
 from harness import plan
 from harness.canonical import digest
 from harness.data import normal
+from harness.evaluate import answering, catalog
 from harness.evaluate.catalog import TaskInfo
+from harness.evaluate.engines import EngineName, Setting
+from harness.evaluate.predictions import Predictions
 from harness.nouns import Chat, Decision
 from harness.plan import Fingerprints, Kind
 from harness.progress import Silent
 from harness.runner import Execute, Job, Made, Runner
 from harness.stages import Context
+from harness.stages.evaluation import EvaluationStages
 from harness.store import Store, sha256_of
 from harness.store.files import write_jsonl
 from harness.study import load_pretraining, load_recipe, load_study
@@ -97,6 +99,7 @@ def runner_of(
         arms=(BASE_ARM, *arms),
         seeds=study.seeds,
         tasks=study.tasks,
+        profiles=("lm-eval",),
         limit=study.evaluation.limit,
     )
     answers = {
@@ -121,7 +124,14 @@ def runner_of(
         pretraining=pretraining,
         machine=recipe.machine,
         data_dir=None,
-        engine=Engine(log=results / "log"),
+        evaluation=EvaluationStages(
+            data_dir=None,
+            infos=catalog.require(study.tasks),
+            setting=Setting(name=EngineName.VLLM, dtype="float32", max_length=64),
+            identity={},
+            predictions=Predictions(results / "predictions"),
+            open=answering.refuse,
+        ),
     )
     stages = plan.build(study, choice, recipe=recipe, pretraining=pretraining, machine=recipe.machine, prints=prints)
     real = context.executions()

@@ -285,11 +285,10 @@ def test_it_asks_the_same_questions_as_an_ablation(tmp_path: Path, overlap: str)
 def test_chats_that_hold_an_item_of_the_studys_own_tasks_leave_and_say_so(tmp_path: Path) -> None:
     """With the real items, read through lm-eval; the first one of pocket's DROP."""
     from harness.evaluate import catalog, tasks
-    from harness.evaluate.tasks import loading
 
     info = catalog.definition("pocket_drop")
     [item] = tasks.items(info, data_dir=None, limit=1, max_new_tokens=0)
-    passage = loading.leaves(info, None)[0].load().task_docs[item.doc_id]["passage"]
+    passage = max((text for _, text in tasks.texts(info, data_dir=None, rows=[item.to_row()])), key=len)
     leak = row("leak", f"Read this: {passage.upper()}", "I have read it.")
     words = len(passage.split())
     write_study(tmp_path, {"own": [*OWN, leak]}, clean=f'{CLEAN}\noverlap = "drop"\noverlap_words = {words}')

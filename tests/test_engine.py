@@ -220,8 +220,7 @@ def test_an_engine_that_dies_in_the_middle_is_started_again_once_and_no_answer_i
 def test_an_engine_that_dies_twice_is_an_error_that_quotes_its_log(engine: Engine, tmp_path: Path) -> None:
     bound = engine.bound(setting(EngineName.TRANSFORMERS), shape={})
     with pytest.raises(WorkerError, match=r"engine\.log"):
-        for _ in bound.answers(base(tmp_path / "model", 0), iter([many(80)])):
-            kill(engine)
+        any(kill(engine) for _ in bound.answers(base(tmp_path / "model", 0), iter([many(80)])))
 
 
 def test_what_is_wrong_with_a_request_is_said_as_an_error_of_input(engine: Engine, tmp_path: Path) -> None:

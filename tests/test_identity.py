@@ -17,8 +17,8 @@ from harness.plan import VERSIONS, Fingerprints, Kind, Stage, build
 from harness.progress import Silent
 from harness.runner import Runner
 from harness.store import Record, Store, stage_key
-from harness.study import Evaluation, Machine, Recipe, Study, load_recipe, load_study
-from harness.study.choice import choose
+from harness.study import Machine, Recipe, Study, load_recipe, load_study
+from harness.study.choice import choose, definition
 
 STUDIES = ["pocket", "smollm2", "poison-of-alignment"]
 DATA = ("chats", "clean", "label", "variant/")
@@ -52,9 +52,14 @@ def fingerprints(study: Study) -> Fingerprints:
         filter="f" * 64,
         answers={},
         cleaning={},
-        tasks={task: {"files": task * 2} for task in study.tasks},
+        # Every definition that a plan may name, as the use case gives them.
+        tasks={
+            definition(task, profile): {"files": f"{task} {profile}"}
+            for task in study.tasks
+            for profile in ("lm-eval", "instructeval", "strict")
+        },
         training={"torch": "2.13.0", "transformers": "5.19.0", "deepspeed": "0.19.8"},
-        engine={"name": "vllm", "version": "0.32.0", "lm_eval": "0.4.13"},
+        engine={"engine": "vllm", "engine_version": "0.32.0"},
     )
 
 
@@ -222,7 +227,8 @@ def test_asking_for_fewer_seeds_or_tasks_changes_no_key_but_that_of_what_is_look
 def test_the_data_seed_changes_the_data_and_the_generated_base() -> None:
     changed = changes("pocket", **with_study("pocket", data_seed=1))
     assert {"chats", "clean", "base", "variant/aligned"} <= changed
-    assert not any(name.startswith("items/") for name in changed)
+    # The stages' keys alone: what is asked greedily has no seed, so their outputs stay (test_tasks).
+    assert "items/pocket_mmlu" in changed, "it is also the seed of sampled answers"
     assert "base" not in changes("smollm2", **with_study("smollm2", data_seed=1)), "a fetched base has no seed"
 
 
@@ -271,62 +277,6 @@ def test_adding_a_variant_changes_no_key_of_the_others() -> None:
     before, after = keys(**shipped("pocket")), keys(**{**shipped("pocket"), **with_study("pocket", variants=more)})
     assert before.items() < after.items()
     assert after["variant/second"] != after["variant/random"], "another draw"
-
-
-# --- what is asked ---------------------------------------------------------------------------------------
-
-# Every field of `Evaluation`, another value, and the kinds of stages whose keys it changes.
-ASKED: dict[str, tuple[Any, set[str]]] = {
-    "limit": (17, {"items", "overlap", "exposure", "predict", "score"}),
-    "max_new_tokens": (18, {"items", "overlap", "exposure", "predict", "score"}),
-    "dtype": ("float32", {"predict", "score"}),
-    "max_length": (19, {"predict", "score"}),
-}
-
-
-@pytest.mark.parametrize("field", Evaluation.model_fields)
-def test_changing_how_it_is_asked_changes_only_the_answers(field: str) -> None:
-    value, kind = ASKED[field]
-    assert kinds(changes("smollm2", **with_part("smollm2", "evaluation", **{field: value}))) == kind
-
-
-def test_a_limit_of_the_command_line_changes_items_and_what_is_said_of_them_and_no_training() -> None:
-    given = shipped("pocket")
-    choice = choose(given["study"], pair=(), seeds=None, tasks=None, limit=5)
-    parts = {name: given[name] for name in ("recipe", "pretraining", "machine", "prints")}
-    before, after = keys(**given), keys_of(build(given["study"], choice, **parts))
-    assert kinds({name for name in before if before[name] != after[name]}) == ASKED["limit"][1]
-    assert before.keys() == after.keys()
-
-
-def test_the_definition_of_a_task_changes_that_task_alone() -> None:
-    tasks = shipped("pocket")["prints"].tasks | {"pocket_drop": {"files": "new"}}
-    changed = changes("pocket", **with_prints("pocket", tasks=tasks))
-    seen = {name for name in changed if name.startswith(("overlap", "exposure/"))}
-    assert seen == {"overlap", "exposure/aligned", "exposure/clean", "exposure/random"}
-    assert {name.rpartition("/")[2] for name in changed - seen} == {"pocket_drop"}
-    assert kinds(changed - seen) == {"items", "predict", "score"}
-
-
-def test_the_version_of_the_engine_changes_answers_and_no_training() -> None:
-    engine = shipped("pocket")["prints"].engine | {"version": "0.33.0"}
-    assert kinds(changes("pocket", **with_prints("pocket", engine=engine))) == {"predict", "score"}
-
-
-@pytest.mark.parametrize("package", ["torch", "transformers", "deepspeed"])
-def test_the_version_of_a_package_that_trains_changes_every_model_trained_here_and_no_data(package: str) -> None:
-    def changed(name: str) -> set[str]:
-        training = shipped(name)["prints"].training | {package: "9.9"}
-        return changes(name, **with_prints(name, training=training))
-
-    trainings = {name for name in keys(**shipped("pocket")) if name.startswith("train/")}
-    assert {"base"} | trainings <= changed("pocket")
-    assert kinds(changed("pocket")) == {"base", "train", "predict", "score"}
-    assert not {"base", "predict/base/mmlu"} & changed("smollm2"), "a fetched base is not trained here"
-
-
-def test_the_scoring_profile_changes_scores_alone() -> None:
-    assert kinds(changes("pocket", **with_study("pocket", profile="instructeval"))) == {"score"}
 
 
 # --- the form of a key -----------------------------------------------------------------------------------

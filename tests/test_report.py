@@ -72,7 +72,7 @@ def result(*tasks: TaskRow, **changed: Any) -> Result:
         "seeds": (0, 1, 2),
         "limit": 0,
         "selection": "",
-        "profile": "lm-eval",
+        "profiles": ("lm-eval",),
         "filter": "alignment@0.1.0",
         "funnel": {
             "read": {"pocket": 1500},

@@ -13,7 +13,7 @@ from harness.report import views
 
 def test_what_was_cut_left_unlearnt_unfinished_or_diverged_is_said_in_every_view() -> None:
     lossy = result(
-        replace(task(), truncated_prompts=3, unfinished=7),
+        replace(task(), shortened_prompts=3, unfinished=7),
         arms=(arm("base"), arm("aligned", cut_chats=4, silent_chats=2, diverged=(1,)), arm("clean"), arm("random")),
     )
     for name, text in everywhere(lossy).items():
@@ -21,7 +21,7 @@ def test_what_was_cut_left_unlearnt_unfinished_or_diverged_is_said_in_every_view
             assert "7" in words(text), name
     shown = words(printed(lossy))
     assert "aligned 4 (2)" in shown
-    assert "3 prompts over all checkpoints lost their start" in shown
+    assert "3 prompts over all checkpoints were too long and lost shots" in shown
     assert "7 answers over all checkpoints ended at the token limit" in shown
     assert "diverged" in shown
 

@@ -29,6 +29,8 @@ class Info:
     title: str
     primary: str = "acc"
     chance: float = 0.25
+    profile: str = "lm-eval"
+    average: str = "micro"
 
 
 INFOS = {"pocket_mmlu": Info(title="pocket MMLU"), "pocket_drop": Info(title="pocket DROP")}
@@ -46,6 +48,7 @@ def scored(arm_name: str, seed: int | None, task_name: str) -> Record:
     return record(
         item=ITEMS,
         cluster=ITEMS,
+        subtask=["all"] * len(ITEMS),
         prompt=[f"prompt of {item}" for item in ITEMS],
         scores={"acc": [float(value) for value in draw.random(len(ITEMS)) < 0.5]},
     )
@@ -89,7 +92,7 @@ def records(
             )
         for one in choice.tasks:
             found[score_name(name, seed, one)] = scored(name, seed, one)
-            found[score_name(name, seed, one, kind="predict")] = record(truncated_prompts=0, unfinished=0)
+            found[score_name(name, seed, one, kind="predict")] = record(shortened_prompts=0, unfinished=0)
     return found
 
 

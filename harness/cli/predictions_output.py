@@ -61,7 +61,7 @@ def diff(request: Request, *, seed: int | None, shown: int, as_json: bool) -> No
 
 def _change(one: Shown) -> float:
     reference, treated = one.given
-    return treated.scores[one.primary] - reference.scores[one.primary]
+    return treated.scores.get(one.primary, 0.0) - reference.scores.get(one.primary, 0.0)
 
 
 def _print_item(one: Shown) -> None:

@@ -6,17 +6,19 @@ Invariant: it reads records only, so a report is the same whether its stages ran
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from harness import compare
+from harness.errors import InputError
 from harness.store import Record
 from harness.study.choice import BASE_ARM, Choice, choose, runs, score_name
 from harness.study.model import Study
 
+_Floats = np.ndarray[Any, np.dtype[np.float64]]
 _MATCHED = {"chats": "chats", "lengths": "chats of every length", "words": "words"}
 
 
@@ -80,6 +82,7 @@ class TaskRow:
     """What one task said: scores by arm, and the gap of the pair or why there is none.
 
     Attributes:
+        title: for people; with the profile, unless that is lm-eval throughout.
         controls: the treated arm against each random control, which had as many chats.
         seen: overlap of the pair's chats with the items; None where it was not looked for.
         profile: the scoring profile.
@@ -107,7 +110,10 @@ class TaskRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreSet:
-    """Every item's scores of one checkpoint on one task; `seed` is None for the base."""
+    """Every item's scores of one checkpoint on one task; `seed` is None for the base.
+
+    A metric that an item does not have (the mass on choices of several tokens) is None there.
+    """
 
     arm: str
     seed: int | None
@@ -115,7 +121,7 @@ class ScoreSet:
     items: tuple[str, ...]
     clusters: tuple[str, ...]
     prompts: tuple[str, ...]
-    metrics: Mapping[str, tuple[float, ...]]
+    metrics: Mapping[str, tuple[float | None, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -263,7 +269,7 @@ def _arm(arm: str, study: Study, choice: Choice, records: Mapping[str, Record]) 
 
 
 def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -> TaskRow:
-    arms, clusters, unextracted = {}, {}, {}
+    arms, clusters, subtasks, unextracted = {}, {}, {}, {}
     for arm in choice.arms:
         own: list[int | None] = [None] if arm == BASE_ARM else list(choice.seeds)
         facts = [records[score_name(arm, seed, task)].facts for seed in own]
@@ -271,33 +277,33 @@ def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -
             name=arm,
             items=facts[0]["item"],
             prompts=facts[0]["prompt"],
-            scores=np.array([one["scores"][info.primary] for one in facts], dtype=float) * _weights(info, facts[0]),
+            scores=_primary(info, facts),
         )
         if "unextracted" in facts[0]["scores"]:
-            unextracted[arm] = float(np.mean([one["scores"]["unextracted"] for one in facts]))
+            # Of a subtask without a pattern to extract by, nothing is counted.
+            unextracted[arm] = float(np.nanmean(np.array([one["scores"]["unextracted"] for one in facts], dtype=float)))
         clusters = dict(zip(facts[0]["item"], facts[0]["cluster"], strict=True))
+        subtasks = dict(zip(facts[0]["item"], facts[0]["subtask"], strict=True))
+    averaged = _Average(info.average, clusters, subtasks)
     isolation = {
         level for arm, seed, _ in runs(choice) if (level := records[score_name(arm, seed, task)].facts.get("isolation"))
     }
     asked = [records[score_name(arm, seed, task, kind="predict")].facts for arm, seed, _ in runs(choice)]
     return TaskRow(
         task=task,
-        title=info.title if len(choice.profiles) == 1 else f"{info.title} ({info.profile})",
+        title=info.title if choice.profiles == ("lm-eval",) else f"{info.title}, {info.profile}",
         profile=info.profile,
         metric=info.primary,
         chance=info.chance,
         items=len(clusters),
-        scores={
-            name: compare.interval(arm.scores, np.array([clusters[item] for item in arm.items]))
-            for name, arm in arms.items()
-        },
-        gap=_gap(arms[choice.reference], arms[choice.treated], clusters),
+        scores={name: averaged.interval(arm) for name, arm in arms.items()},
+        gap=averaged.gap(arms[choice.reference], arms[choice.treated]),
         controls={
-            name: _gap(arms[name], arms[choice.treated], clusters)
+            name: averaged.gap(arms[name], arms[choice.treated])
             for name in choice.arms
             if name not in (BASE_ARM, choice.reference, choice.treated)
         },
-        seen=_seen(task, choice, arms, clusters, records),
+        seen=_seen(task, choice, arms, averaged, records),
         shortened_prompts=sum(facts["shortened_prompts"] for facts in asked),
         unfinished=sum(facts["unfinished"] for facts in asked),
         unextracted=unextracted,
@@ -305,23 +311,63 @@ def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -
     )
 
 
-def _weights(info: Any, facts: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return what every item's score is multiplied by [items], so that the mean is the definition's average.
+def _primary(info: Any, facts: Sequence[Mapping[str, Any]]) -> _Floats:
+    """Return the primary metric [seeds, items], NaN where an item has none.
 
-    "micro" counts items alike, "macro" subtasks (InstructEval's BBH).
+    Raises:
+        InputError: no item has it, such as a metric of a whole corpus.
     """
-    if info.average == "micro":
-        return np.ones(len(facts["item"]))
-    names, place, counts = np.unique(facts["subtask"], return_inverse=True, return_counts=True)
-    weights: np.ndarray[Any, np.dtype[np.float64]] = len(place) / (len(names) * counts[place])
-    return weights
+    scores = np.array(
+        [one["scores"].get(info.primary) or [None] * len(one["item"]) for one in facts],
+        dtype=float,
+    )
+    if np.isnan(scores).all():
+        raise InputError(
+            f"Task '{info.title}' has no '{info.primary}' of single items, so arms cannot be compared item by item."
+            " Leave it out with --tasks; `harness eval` gives a checkpoint's value for the whole task."
+        )
+    return scores
+
+
+@dataclass(frozen=True, slots=True)
+class _Average:
+    """How scores of items become one number: "micro" counts items alike, "macro" subtasks (InstructEval's BBH)."""
+
+    average: str
+    clusters: Mapping[str, str]
+    subtasks: Mapping[str, str]
+
+    def interval(self, arm: compare.Arm) -> compare.Estimate:
+        """Return the average of an arm over the items that have a score under every seed."""
+        has = arm.only({item for item, own in zip(arm.items, arm.scores.T, strict=True) if not np.isnan(own).any()})
+        return compare.interval(has.scores * self._weights(has.items), self._clusters(has.items))
+
+    def gap(self, reference: compare.Arm, treated: compare.Arm) -> compare.Gap | compare.Incomparable:
+        """Return the difference of two arms' averages."""
+        paired = compare.pair(reference, treated)
+        if isinstance(paired, compare.Incomparable):
+            return paired
+        weights = self._weights(paired.items)
+        return compare.gap(paired.reference * weights, paired.treated * weights, self._clusters(paired.items), seed=0)
+
+    def _clusters(self, items: Sequence[str]) -> np.ndarray[Any, Any]:
+        return np.array([self.clusters[item] for item in items])
+
+    def _weights(self, items: Sequence[str]) -> _Floats:
+        """Return what every item's score is multiplied by [items], so that the mean is the average of these items."""
+        if self.average == "micro":
+            return np.ones(len(items))
+        own = [self.subtasks[item] for item in items]
+        names, place, counts = np.unique(own, return_inverse=True, return_counts=True)
+        weights: _Floats = len(own) / (len(names) * counts[place])
+        return weights
 
 
 def _seen(
     task: str,
     choice: Choice,
     arms: Mapping[str, compare.Arm],
-    clusters: Mapping[str, str],
+    averaged: _Average,
     records: Mapping[str, Record],
 ) -> Seen | None:
     if "overlap" not in records:
@@ -331,10 +377,10 @@ def _seen(
         return set() if arm == BASE_ARM else set(records[f"exposure/{arm}"].facts["items"].get(task, ()))
 
     reference, treated = of(choice.reference), of(choice.treated)
-    unseen = set(clusters) - reference - treated
+    unseen = set(averaged.clusters) - reference - treated
     without = None
     if (reference or treated) and unseen:
-        without = _gap(arms[choice.reference].only(unseen), arms[choice.treated].only(unseen), clusters)
+        without = averaged.gap(arms[choice.reference].only(unseen), arms[choice.treated].only(unseen))
     return Seen(
         words=int(records["overlap"].facts["words"]),
         reference_only=tuple(sorted(reference - treated)),
@@ -342,12 +388,3 @@ def _seen(
         shared=tuple(sorted(reference & treated)),
         gap_without=without,
     )
-
-
-def _gap(
-    reference: compare.Arm, treated: compare.Arm, clusters: Mapping[str, str]
-) -> compare.Gap | compare.Incomparable:
-    paired = compare.pair(reference, treated)
-    if isinstance(paired, compare.Incomparable):
-        return paired
-    return compare.gap(paired.reference, paired.treated, np.array([clusters[item] for item in paired.items]), seed=0)

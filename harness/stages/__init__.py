@@ -32,7 +32,9 @@ class Context:
 
     def executions(self) -> Mapping[str, Execute]:
         """Return the function for every kind of stage."""
-        data = DataStages(study=self.study, study_file=self.study_file, data_dir=self.data_dir)
+        data = DataStages(
+            study=self.study, study_file=self.study_file, data_dir=self.data_dir, infos=self.evaluation.infos
+        )
         models = ModelStages(study=self.study, recipe=self.recipe, pretraining=self.pretraining, machine=self.machine)
         return {
             Kind.CHATS: whole_or_nothing(data.chats),

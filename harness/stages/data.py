@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from harness.data import alignment, answers, normal, variants
 from harness.data.cleaning import collection, mixing
 from harness.data.cleaning.overlap import Items, scan
 from harness.data.reading import sources
-from harness.evaluate import catalog, tasks
+from harness.evaluate import tasks
+from harness.evaluate.catalog import TaskInfo
 from harness.nouns import Action, Chat, Decision, TurnLabel
 from harness.runner import Execute, Job, Made
 from harness.store.files import read_jsonl, write_jsonl
@@ -29,11 +30,16 @@ OVERLAPS = "overlaps.jsonl"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataStages:
-    """Everything between raw chats and the dataset of each variant, for one study."""
+    """Everything between raw chats and the dataset of each variant, for one study.
+
+    Attributes:
+        infos: the definitions, by name, whose items chats may overlap with.
+    """
 
     study: Study
     study_file: Path
     data_dir: Path | None
+    infos: Mapping[str, TaskInfo]
 
     def chats(self, job: Job) -> Made:
         """Read all sources."""
@@ -174,7 +180,7 @@ class DataStages:
     def _texts(self, task: str, folder: Path) -> Iterator[tuple[str, str]]:
         """Return the texts of a task's items, read again: the items hold the digests of their documents alone."""
         rows = list(read_jsonl(folder / "items.jsonl"))
-        return tasks.texts(catalog.definition(task), data_dir=self.data_dir, rows=rows)
+        return tasks.texts(self.infos[task], data_dir=self.data_dir, rows=rows)
 
     def _answer(self, lineage: Sequence[Variant]) -> Callable[[str, int], str]:
         """Return what gives the answer for a turn that is replaced; of two such treatments the last one's."""

@@ -214,7 +214,8 @@ class EvaluationStages:
             "subtask": [row["subtask"] for row in rows],
             "cluster": [row["cluster"] for row in rows],
             "prompt": [prompts[row["item"]] for row in rows],
-            "scores": {name: [scored[row["item"]][name] for row in rows] for name in names},
+            # Not every item has every metric: the mass on choices, for one, is of choices of one token.
+            "scores": {name: [scored[row["item"]].get(name) for row in rows] for name in names},
             "aggregate": tasks.aggregate(info, rows, scored),
         }
         if info.executes:

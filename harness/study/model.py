@@ -183,7 +183,7 @@ class Study(Strict):
         title: one line for `harness studies`.
         notes: why it is built this way: licences, deviations.
         seeds: training seeds; each is trained for every variant.
-        data_seed: seed of generated data, of mixing and of random removal.
+        data_seed: seed of generated data, of mixing, of random removal and of sampled answers.
         recipe: recipe by name or path.
         tasks: names of tasks in tasks/, or of any task of lm-eval.
         tasks_path: folder of further lm-eval tasks, relative to the study file.
