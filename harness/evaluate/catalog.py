@@ -88,12 +88,6 @@ def tasks() -> dict[str, TaskInfo]:
     return {info.name: info for info in _shipped() if info.profile == LM_EVAL}
 
 
-def profiles(task: str) -> list[str]:
-    """Return the profiles under which a shipped task has a definition, lm-eval's first."""
-    found = {info.profile for info in _shipped() if info.of == task}
-    return sorted(found, key=lambda name: (name != LM_EVAL, name))
-
-
 def require(names: Iterable[str], *, profile: str = LM_EVAL, tasks_path: Path | None = None) -> dict[str, TaskInfo]:
     """Return the definitions of named tasks, in order.
 
