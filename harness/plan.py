@@ -338,7 +338,11 @@ def checkpoint_stages(
     return stages
 
 
-def item_settings(asked: Evaluation, definition: Any, *, limit: int, seed: int) -> dict[str, Any]:
+# What of a definition's identity concerns scores alone: how its programs are executed.
+EXECUTION = "execution"
+
+
+def item_settings(asked: Evaluation, definition: Mapping[str, Any], *, limit: int, seed: int) -> dict[str, Any]:
     """Return what the prompts of a definition depend on.
 
     Args:
@@ -346,7 +350,7 @@ def item_settings(asked: Evaluation, definition: Any, *, limit: int, seed: int) 
         seed: of sampled answers.
     """
     return {
-        "definition": definition,
+        "definition": {name: value for name, value in definition.items() if name != EXECUTION},
         "limit": limit,
         "max_new_tokens": asked.max_new_tokens,
         "samples": asked.samples,
