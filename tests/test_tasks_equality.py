@@ -170,7 +170,7 @@ def test_answers_in_which_a_pattern_finds_nothing_are_counted_for_each_filter(fo
 
 @pytest.mark.parametrize("name", ["sums_in_words", "gaps"])
 def test_an_item_with_fewer_shots_keeps_the_first_ones_of_its_whole_prompt(name: str, tmp_path: Path) -> None:
-    """gsm8k's sampler draws anew for every item, so the shots of the last item depend on the draws for all before it."""
+    """gsm8k's sampler draws anew for every item, so the last one depends on all draws before it."""
     lm_eval_tasks.declare(tmp_path, name, num_fewshot=2 if name == "gaps" else 5)
     info = catalog.definition(name, tasks_path=tmp_path)
     items = list(tasks.items(info, data_dir=None, limit=0, max_new_tokens=9))
