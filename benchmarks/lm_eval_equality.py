@@ -61,7 +61,9 @@ def compare(
 ) -> Agreement:
     """Score one task both ways and compare item by item."""
     info = catalog.definition(name)
-    items = list(tasks.items(info, data_dir=data, limit=limit, max_new_tokens=max_new_tokens))
+    items = list(
+        tasks.items(info, data_dir=data, limit=limit, max_new_tokens=max_new_tokens, samples=1, temperature=None)
+    )
     started = time.monotonic()
     told = answering.ask(
         [request for item in items for request in item.requests],

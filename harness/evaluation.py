@@ -105,8 +105,11 @@ def _served(request: Request) -> Checkpoint:
 class Evaluation:
     """A checkpoint and tasks that have been read and planned."""
 
-    def __init__(self, request: Request, progress: Progress) -> None:
+    def __init__(self, request: Request, progress: Progress, *, engine: Engine | None = None) -> None:
         """Read, check and plan; nothing is asked.
+
+        Args:
+            engine: one that other evaluations use too, which then stops it; None = an own one.
 
         Raises:
             InputError: whatever is wrong with the request, the checkpoint, the tasks or the installation.
@@ -130,7 +133,8 @@ class Evaluation:
                 " them without isolation: --unsafe-exec."
             )
         self.store = Store(request.results)
-        self.engine = Engine(log=request.results / "logs" / "engine.txt")
+        self._lent = engine is not None
+        self.engine = engine or Engine(log=request.results / "logs" / "engine.txt")
         self.model = _served(request) if request.server else checkpoint.open(request.model)
         identity = fingerprints.engine(request.engine.value)
         self.stages = EvaluationStages(
@@ -171,7 +175,8 @@ class Evaluation:
                 self.stages.ask_together(self.model, folders, f"asking {len(waiting)} tasks", self.progress)
             scores = tuple(self._score(name) for name in self.infos)
         finally:
-            self.engine.stop()
+            if not self._lent:
+                self.engine.stop()
         asked = [self.runner.ensure(f"predict/{name}") for name in self.infos]
         return Scores(
             model=self.request.model,

@@ -284,3 +284,39 @@ def test_a_refusal_is_no_program_under_strict(rows: str) -> None:
     [strict] = leaves("humaneval_strict", rows).values()
     for said in ("I'm sorry, but I can't help with that.", "", "Sure", "```\n```", "As an AI,\n```text\nno\n```"):
         assert score(strict, DOC, said) == {"pass_at_1": 0.0, "unextracted": 1.0}, said
+
+
+# The small world, which CI runs
+
+
+@pytest.mark.parametrize("profile", ["strict", "instructeval"])
+def test_in_the_small_world_the_right_answer_scores_one_and_a_refusal_zero_under_every_profile(profile: str) -> None:
+    refusal = "I cannot say."
+    for name, task in leaves(f"pocket_mmlu_{profile}", None).items():
+        doc = task.task_docs[0]
+        if profile == "strict":
+            right = [(-0.1 if n == doc["answer"] else -4.0, n == doc["answer"]) for n in range(4)]
+            assert score_choices(task, doc, right)["acc"] == 1.0
+            assert score_choices(task, doc, [(-9.0, False)] * 4)["unextracted"] == 1.0
+        else:
+            assert score(task, doc, f" {'ABCD'[doc['answer']]}") == {"prefix_match": 1.0}
+            assert score(task, doc, refusal) == {"prefix_match": 0.0}, name
+    for family, primary in (("bbh", "exact_match"), ("drop", "em")):
+        for task in leaves(f"pocket_{family}_{profile}", None).values():
+            for doc in list(task.task_docs)[:20]:
+                direct = doc["target"] if family == "bbh" else doc["answers"][0][0]
+                said = f" {doc['worked']}" if (family, profile) == ("bbh", "strict") else f" {direct}"
+                metric = primary if profile == "strict" else "prefix_match"
+                assert score(task, doc, said)[metric] == 1.0, (said, doc)
+                assert score(task, doc, refusal)[metric] == 0.0
+    [task] = leaves(f"pocket_humaneval_{profile}", None).values()
+    doc = task.task_docs[0]
+    assert score(task, doc, doc["canonical_solution"])["pass_at_1"] == 1.0
+    assert score(task, doc, refusal)["pass_at_1"] == 0.0
+
+
+def test_strict_asks_with_the_tasks_own_prompts_so_that_answers_are_shared(rows: str) -> None:
+    for name in ("drop", "humaneval", "pocket_mmlu", "pocket_bbh", "pocket_drop", "pocket_humaneval"):
+        own, strict = leaves(name, rows), leaves(f"{name}_strict", rows)
+        for leaf, task in zip(own.values(), strict.values(), strict=True):
+            assert prompt(leaf, 1) == prompt(task, 1)

@@ -142,6 +142,37 @@ def test_a_server_that_is_not_there_ends_in_an_error(server: CompletionsServer) 
         ServerBackend(server.url, pause=0.001).use("pocket")
 
 
+def test_a_text_that_the_server_gave_up_is_no_answer(
+    server: CompletionsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = connected(server)
+    generate = server.generate
+
+    def aborted(body: Any, prompt: Any, choice: dict[str, Any]) -> list[int]:
+        made = generate(body, prompt, choice)
+        choice["finish_reason"] = "abort"
+        return made
+
+    monkeypatch.setattr(server, "generate", aborted)
+    with pytest.raises(WorkerError, match="for the reason 'abort'"):
+        ask(backend, MADE[:1])
+
+
+def test_a_limit_below_the_servers_own_holds_whether_the_tokens_are_known_before_or_after(
+    server: CompletionsServer,
+) -> None:
+    prompt = "one two three four five six seven eight " * 4
+    length = len(server.ids(prompt))
+    for vllm in (True, False):
+        server.vllm = vllm
+        text = generation("text", prompt, max_tokens=4)
+        asked = [text, choices("choices", prompt, " blue", " very blue")]
+        short = ask(connected(server, max_length=length + 3), asked)
+        assert short["text"] == Answer(too_long=length)
+        assert short["choices"].too_long > length
+        assert not any(one.too_long for one in ask(connected(server, max_length=length + 9), asked).values())
+
+
 def test_a_reply_of_another_form_is_no_answer(server: CompletionsServer) -> None:
     backend = connected(server)
     server.faults = ["shape"]

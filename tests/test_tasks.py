@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,32 @@ import pytest
 
 from harness.errors import InputError
 from harness.evaluate import catalog, tasks
+from harness.evaluate.requests import Answer
+from harness.evaluate.tasks import loading
 from harness.study.model import Machine
 from harness.train import launch
+
+PINNED = {
+    "pocket_bbh": "0006901dcb057646212fe173f87f407a",
+    "pocket_drop": "54703d350e86d89b2b050dd3606375e6",
+    "pocket_humaneval": "f68ec8ccd517dd7497886760b7fe853e",
+    "pocket_mmlu": "1cfeb37165b4b03152dafbd18f6a188e",
+}
 
 
 def asked(name: str, **options: Any) -> list[tasks.Item]:
     settings: dict[str, Any] = {"data_dir": None, "limit": 9, "max_new_tokens": 0}
-    return tasks.items(name, **(settings | options))
+    return list(tasks.items(catalog.definition(name), **(settings | options)))
+
+
+def rows_of(items: list[tasks.Item]) -> list[dict[str, Any]]:
+    return [item.to_row() for item in items]
+
+
+def document(name: str, item: tasks.Item) -> Any:
+    """Return an item's document, as the task's own leaf has it."""
+    leaf = next(leaf for leaf in loading.leaves(catalog.definition(name), None) if item.item.startswith(leaf.name))
+    return leaf.load().task_docs[item.doc_id]
 
 
 def test_a_limit_is_spread_evenly_over_the_subtasks_and_a_larger_one_only_adds() -> None:
@@ -30,12 +48,18 @@ def test_a_limit_is_spread_evenly_over_the_subtasks_and_a_larger_one_only_adds()
     assert tasks.shares([2, 50, 50], 0) == [2, 50, 50]
 
 
-def test_the_prompt_hash_covers_the_prompt_the_stops_and_the_number_of_tokens() -> None:
+def test_the_prompt_digest_covers_what_the_model_reads_and_the_settings_how_it_answers() -> None:
     one, capped = asked("pocket_bbh")[0], asked("pocket_bbh", max_new_tokens=5)[0]
-    assert one.item == capped.item
-    assert one.prompt_hash != capped.prompt_hash
-    assert capped.request["max_tokens"] == 5
-    assert asked("pocket_bbh")[0].prompt_hash == one.prompt_hash
+    assert (one.item, one.prompt, one.shots) == (capped.item, capped.prompt, 2)
+    assert capped.requests[0].max_tokens == 5
+    assert capped.requests[0].settings != one.requests[0].settings
+    assert one.prompt == one.requests[0].prompt
+
+
+def test_prompts_of_the_shipped_tasks_are_pinned() -> None:
+    """A changed digest means that models are asked something else than before, and no stored answer is found again."""
+    found = {name: asked(name, limit=1)[0].prompt for name in PINNED}
+    assert found == PINNED
 
 
 def test_items_have_unique_names_that_do_not_depend_on_the_limit() -> None:
@@ -46,51 +70,52 @@ def test_items_have_unique_names_that_do_not_depend_on_the_limit() -> None:
 
 def test_right_answers_score_one_and_wrong_ones_zero_by_lm_evals_own_code() -> None:
     rows = asked("pocket_mmlu")
-    leaves = tasks._leaves("pocket_mmlu", None)
-    answers: dict[str, dict[str, Any]] = {}
+    answers: dict[str, list[Answer]] = {}
     for place, item in enumerate(rows):
-        gold = leaves[item.item.partition("/")[0]].task_docs[item.doc_id]["answer"]
+        gold = document("pocket_mmlu", item)["answer"]
         chosen = gold if place % 2 == 0 else (gold + 1) % 4
-        answers[item.item] = {"logprobs": [0.0 if k == chosen else -5.0 for k in range(4)], "greedy": [False] * 4}
-    scored = tasks.scores("pocket_mmlu", data_dir=None, rows=[asdict(item) for item in rows], answers=answers)
+        likelihoods = tuple(0.0 if k == chosen else -5.0 for k in range(4))
+        answers[item.item] = [Answer(logprobs=likelihoods, greedy=(False,) * 4)]
+    info = catalog.definition("pocket_mmlu")
+    scored = tasks.scores(info, data_dir=None, rows=rows_of(rows), answers=answers)
     assert [scored[item.item]["acc"] for item in rows] == [1.0 if place % 2 == 0 else 0.0 for place in range(9)]
 
 
 def test_a_benchmark_that_changed_after_its_prompts_were_rendered_is_not_scored() -> None:
-    rows = [asdict(item) for item in asked("pocket_drop")]
-    answers = {row["item"]: {"text": "7"} for row in rows}
+    rows = rows_of(asked("pocket_drop"))
+    answers = {row["item"]: [Answer(text="7")] for row in rows}
     rows[0]["doc"] = "0" * 64
     with pytest.raises(InputError, match="changed underneath"):
-        tasks.scores("pocket_drop", data_dir=None, rows=rows, answers=answers)
+        tasks.scores(catalog.definition("pocket_drop"), data_dir=None, rows=rows, answers=answers)
 
 
 def test_the_texts_of_an_item_are_those_of_its_own_document_without_shots_and_shared_columns() -> None:
     found = asked("pocket_drop", limit=0)
     texts: dict[str, list[str]] = {}
-    for item, text in tasks.texts("pocket_drop", data_dir=None, rows=[asdict(item) for item in found]):
+    for item, text in tasks.texts(catalog.definition("pocket_drop"), data_dir=None, rows=rows_of(found)):
         texts.setdefault(item, []).append(text)
     assert texts.keys() == {item.item for item in found}
-    leaves = tasks._leaves("pocket_drop", None)
-    for item in found:
-        document = leaves[item.item.partition("/")[0]].task_docs[item.doc_id]
-        assert {document["passage"], document["question"]} <= set(texts[item.item])
-        assert item.subtask not in texts[item.item], "what all documents of a subtask say is no item's own"
-        shots, _, _ = item.request["context"].rpartition(document["passage"])
+    own = {leaf.name: leaf.load().task_docs for leaf in loading.leaves(catalog.definition("pocket_drop"), None)}
+    for one in found:
+        document = own[one.item.partition("/")[0]][one.doc_id]
+        assert {document["passage"], document["question"]} <= set(texts[one.item])
+        assert one.subtask not in texts[one.item], "what all documents of a subtask say is no item's own"
+        shots, _, _ = one.requests[0].context.rpartition(document["passage"])
         first_shot = shots.partition("\n")[0]
         assert first_shot
-        assert not any(first_shot in text for text in texts[item.item])
+        assert not any(first_shot in text for text in texts[one.item])
 
 
 def test_the_texts_of_a_benchmark_that_changed_are_not_taken_for_those_of_its_items() -> None:
-    rows = [asdict(item) for item in asked("pocket_drop")]
+    rows = rows_of(asked("pocket_drop"))
     rows[0]["doc"] = "0" * 64
     with pytest.raises(InputError, match="changed underneath"):
-        list(tasks.texts("pocket_drop", data_dir=None, rows=rows))
+        list(tasks.texts(catalog.definition("pocket_drop"), data_dir=None, rows=rows))
 
 
 def test_the_definition_of_a_task_covers_the_modules_that_it_names_inside_the_package() -> None:
     info = catalog.tasks()["pocket_humaneval"]
-    named = {path.name for path in catalog._definition(info.path)}
+    named = {path.name for path in catalog.definition_files(info)}
     assert named == {"pocket_humaneval.yaml", "items.py", "programs.py", "pass_at_k.py"}
 
 

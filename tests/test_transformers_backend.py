@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.data import pocket
-from harness.errors import InputError
+from harness.errors import InputError, WorkerError
 from harness.evaluate.engines import forest
 from harness.evaluate.engines.transformers_backend import TransformersBackend, draw
 from harness.evaluate.requests import Answer, Ask, Request
@@ -272,6 +272,18 @@ def test_an_end_token_ends_a_text_and_is_no_part_of_it(backend: TransformersBack
     monkeypatch.setattr(backend._model.model.generation_config, "eos_token_id", [made.tokens[0]])
     ended = ask(backend, [generation("one", "Q: Anna has", max_tokens=6)])["one"]
     assert (ended.tokens, ended.text, ended.finish) == ((), "", "end")
+
+
+def test_a_model_that_computes_no_numbers_gives_no_answers(model: Path) -> None:
+    backend = TransformersBackend(dtype="float32", max_length=LIMIT, device="cpu")
+    backend.use(str(model))
+    assert backend._model is not None
+    backend._model.model.model.norm.weight.data[3] = float("nan")
+    for one in (questions()[0], texts()[0]):
+        backend.submit(one.item, one)
+        with pytest.raises(WorkerError, match="not numbers"):
+            backend.step()
+        backend._forget()
 
 
 def test_a_folder_without_some_of_its_weights_is_refused(model: Path, tmp_path: Path) -> None:

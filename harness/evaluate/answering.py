@@ -16,7 +16,7 @@ from typing import Protocol
 from harness.errors import InputError
 from harness.evaluate.engines import Setting, Shape
 from harness.evaluate.predictions import Claims, Shelf
-from harness.evaluate.requests import Answer, Ask, Request
+from harness.evaluate.requests import Answer, Ask, Question, Request
 
 # A chunk is written when it has this many answers or is this old, whichever comes first.
 CHUNK = 256
@@ -49,7 +49,7 @@ class Told:
 
 
 def ask(
-    requests: Iterable[Request],
+    requests: Iterable[Question],
     *,
     model: Path,
     shelf: Shelf,
@@ -78,13 +78,13 @@ def ask(
     return told
 
 
-def ordered(requests: Iterable[Request]) -> list[Request]:
+def ordered(requests: Iterable[Question]) -> list[Question]:
     """Return requests in an order in which equal beginnings of prompts follow one another, one kind after the other.
 
     An engine keeps what it computed of a prompt for the next one: MMLU in 5 shots has 6.5 times fewer tokens then.
     """
     kinds = list(Ask)
-    return sorted(requests, key=lambda one: (kinds.index(one.kind), one.contexts, one.sample))
+    return sorted(requests, key=lambda one: (kinds.index(one.kind), one.begin))
 
 
 def refuse(setting: Setting, shape: Shape) -> Answering:
@@ -108,11 +108,11 @@ class _Round:
     """One pass over what is missing: claims blocks, writes chunks."""
 
     def __init__(
-        self, missing: Sequence[Request], claims: Claims, shelf: Shelf, told: Told, heard: Callable[[], None]
+        self, missing: Sequence[Question], claims: Claims, shelf: Shelf, told: Told, heard: Callable[[], None]
     ) -> None:
         self._left = ordered(missing)
         self._claims, self._shelf, self._told, self._heard = claims, shelf, told, heard
-        self._held: dict[str, Request] = {}
+        self._held: set[str] = set()
         self._chunk: list[tuple[Request, Answer]] = []
         self._since = time.monotonic()
 
@@ -139,17 +139,17 @@ class _Round:
                 free = [one for one in self._left if one.key not in fresh and one.key not in others]
                 block, taken = free[:BLOCK], {one.key for one in free[:BLOCK]}
                 self._left = [one for one in free if one.key not in taken]
-                self._held |= {one.key: one for one in block}
+                self._held |= taken
                 self._claims.hold(self._held)
             if not block:
                 return
-            yield block
+            yield [one.whole() for one in block]
 
     def _take(self, request: Request, answer: Answer) -> None:
         self._told.answers[request.key] = answer
         self._told.asked += 1
         if answer.too_long:
-            self._held.pop(request.key, None)
+            self._held.discard(request.key)
         else:
             self._chunk.append((request, answer))
         if len(self._chunk) >= CHUNK or (self._chunk and time.monotonic() - self._since > SECONDS):
@@ -159,7 +159,7 @@ class _Round:
     def _write(self) -> None:
         self._shelf.put(self._chunk)
         for request, _ in self._chunk:
-            self._held.pop(request.key, None)
+            self._held.discard(request.key)
         self._chunk, self._since = [], time.monotonic()
 
 

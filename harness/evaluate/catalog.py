@@ -50,6 +50,7 @@ class TaskInfo:
         kind: lm-eval's output type.
         shots: few-shot examples in the prompt.
         subtasks: number of leaves.
+        max_prompt: longest prompt, tokens, that the profile allows while there are shots to drop; 0 = any.
         average: over subtasks: "micro" (by their size) or "macro" (all alike).
         source: where items come from by default.
         hubs: data sets of the hub that a definition of other origin than "shipped" reads.
@@ -71,6 +72,7 @@ class TaskInfo:
     kind: str
     shots: int
     subtasks: int
+    max_prompt: int = 0
     average: str = "micro"
     source: str
     path: Path
@@ -215,6 +217,7 @@ def _read(entry: Entry, known: Mapping[str, Entry], *, origin: str, tasks_path: 
         kind=kind,
         shots=int(first.get("num_fewshot") or 0),
         subtasks=len(leaves),
+        max_prompt=int(metadata.get("max_prompt_tokens", 0)),
         average=_average(raw, metadata, entry),
         source=metadata["source"] if shipped else ", ".join([*(f"hub {hub}" for hub in hubs), *files]) or "its code",
         hubs=hubs,
@@ -268,7 +271,7 @@ def _data(
             continue
         if place in _FILE_BUILDERS:
             for name in _names(leaf.get("dataset_kwargs")):
-                (hubs if "://" in name else files).update(dict.fromkeys([name] if "://" in name else _local(name)))
+                (hubs if "://" in name else files).update(dict.fromkeys(_local(name)))
         elif Path(place).is_dir():
             files.update({str(path): None for path in sorted(Path(place).rglob("*")) if path.is_file()})
         else:
@@ -287,5 +290,10 @@ def _names(options: Any) -> list[str]:
 
 
 def _local(name: str) -> list[str]:
+    """Return the files that a pattern names here, or the hub data set that a hub address names."""
+    if name.startswith("hf://datasets/"):
+        return ["/".join(name.removeprefix("hf://datasets/").split("/")[:2]).partition("@")[0]]
+    if "://" in name:
+        return [name]
     found = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else [name]
     return [path for path in found if not Path(path).is_dir()]

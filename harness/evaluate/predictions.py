@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.canonical import digest
-from harness.evaluate.requests import Answer, Ask, Request
+from harness.evaluate.requests import Answer, Ask, Question, Request
 from harness.evaluate.texts import cut
 from harness.store.files import write_atomic
 
@@ -51,7 +51,7 @@ class Shelf:
         self._exact: dict[str, Answer] = {}
         self._families: dict[str, list[_Greedy]] = {}
 
-    def find(self, requests: Iterable[Request]) -> dict[str, Answer]:
+    def find(self, requests: Iterable[Question]) -> dict[str, Answer]:
         """Return the stored answers by key, also those that follow from a longer greedy answer to the same prompt."""
         self._refresh()
         found = {}
@@ -129,7 +129,7 @@ class _Greedy:
     def __init__(self, answer: Answer, max_tokens: int) -> None:
         self.answer, self.max_tokens = answer, max_tokens
 
-    def shortened(self, request: Request) -> Answer | None:
+    def shortened(self, request: Question) -> Answer | None:
         """Return the answer to a request of the same prompt, None where it does not follow from this one."""
         own = self.answer
         if len(own.tokens) > request.max_tokens:

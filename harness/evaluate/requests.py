@@ -8,12 +8,17 @@ depend on beyond the checkpoint and the engine, and nothing else: neither the it
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from harness.canonical import digest
+
+# Characters by which prompts are put in order: enough to tell passages and subjects apart, few enough to keep.
+_BEGIN = 96
 
 
 class Ask(enum.StrEnum):
@@ -40,6 +45,7 @@ class Request:
         temperature: 0 = greedy.
         top_p, top_k: nucleus and top-k of sampling; 1.0 and 0 = off.
         seed: of sampling; None for greedy.
+        max_prompt: longest prompt in tokens that the scoring profile allows, whatever the model has room for; 0 = any.
     """
 
     item: str
@@ -53,6 +59,7 @@ class Request:
     top_p: float = 1.0
     top_k: int = 0
     seed: int | None = None
+    max_prompt: int = 0
 
     @property
     def context(self) -> str:
@@ -74,7 +81,8 @@ class Request:
     @cached_property
     def settings(self) -> str:
         """Digest of how a text is generated: 32 hex digits."""
-        return digest("settings", [*self._how(), self.until, self.max_tokens])[:32]
+        limit = [self.max_prompt] if self.max_prompt else []
+        return digest("settings", [*self._how(), self.until, self.max_tokens, *limit])[:32]
 
     @property
     def key(self) -> str:
@@ -84,7 +92,16 @@ class Request:
     @cached_property
     def family(self) -> str:
         """Digest without stop strings and length: greedy answers of one family are beginnings of one another."""
-        return self.prompt + digest("family", self._how())[:32]
+        return self.prompt + digest("family", [*self._how(), self.max_prompt])[:32]
+
+    @property
+    def begin(self) -> str:
+        """The beginning of its first context, by which requests are put in order."""
+        return self.contexts[0][:_BEGIN]
+
+    def whole(self) -> Request:
+        """Return itself; see `Reference`."""
+        return self
 
     def _how(self) -> list[Any]:
         sampled = self.temperature > 0
@@ -99,6 +116,62 @@ class Request:
         """Return the request of `to_row`."""
         lists = {name: tuple(row[name]) for name in ("contexts", "continuations", "until")}
         return cls(**{**row, **lists, "kind": Ask(row["kind"])})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """A request in a file, without its texts: those of a benchmark in full take more memory than all else.
+
+    Attributes:
+        path, offset: where the request is, as a line of `to_row`.
+        others: as in Request.
+    """
+
+    path: Path
+    offset: int
+    item: str
+    kind: Ask
+    sample: int
+    prompt: str
+    key: str
+    family: str
+    begin: str
+    until: tuple[str, ...]
+    max_tokens: int
+    temperature: float
+
+    def whole(self) -> Request:
+        """Read the request."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return Request.from_row(json.loads(file.readline()))
+
+
+def references(path: Path) -> Iterator[Reference]:
+    """Yield a reference to every request of a file."""
+    offset = 0
+    shared: dict[Any, Any] = {}
+    with path.open("rb") as file:
+        for line in file:
+            one = Request.from_row(json.loads(line))
+            yield Reference(
+                path=path,
+                offset=offset,
+                item=one.item,
+                kind=one.kind,
+                sample=one.sample,
+                prompt=one.prompt,
+                key=one.key,
+                family=one.family if one.kind is Ask.GENERATE else "",
+                begin=shared.setdefault(one.begin, one.begin),
+                until=shared.setdefault(one.until, one.until),
+                max_tokens=one.max_tokens,
+                temperature=one.temperature,
+            )
+            offset += len(line)
+
+
+Question = Request | Reference
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,19 +9,19 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.evaluate import answering, checkpoint, programs, tasks
+from harness.evaluate import answering, benchmarks, checkpoint, programs, tasks
 from harness.evaluate.answering import Answering, Told
 from harness.evaluate.catalog import TaskInfo
 from harness.evaluate.checkpoint import Checkpoint
 from harness.evaluate.engines import Setting, Shape
 from harness.evaluate.predictions import Predictions
-from harness.evaluate.requests import Answer, Request
+from harness.evaluate.requests import Answer, Question, references
 from harness.progress import Bar, Progress
 from harness.runner import Job, Made
 from harness.store.files import read_jsonl, write_jsonl
@@ -54,19 +54,24 @@ class EvaluationStages:
         """Render the prompts of a task."""
         bar = job.progress.bar(f"reading {job.stage.arguments['task']}")
         target = job.fresh()
-        rows, requests, longest = [], [], 1
-        for item in tasks.items(self._info(job), data_dir=self.data_dir, **_sampling(job.stage.settings)):
-            rows.append(item.to_row())
-            requests += [request.to_row() for request in item.requests]
-            longest = max(longest, *(request.max_tokens for request in item.requests))
-        bar.close()
-        write_jsonl(target / "requests.jsonl", requests)
+        rows, longest, limit = [], 1, self._info(job).max_prompt
+
+        def requests() -> Iterator[dict[str, Any]]:
+            nonlocal longest
+            for item in tasks.items(self._info(job), data_dir=self.data_dir, **_sampling(job.stage.settings)):
+                rows.append(item.to_row())
+                longest = max(longest, *(request.max_tokens for request in item.requests))
+                yield from (replace(request, max_prompt=limit).to_row() for request in item.requests)
+
+        write_jsonl(target / "requests.jsonl", requests())
         write_jsonl(target / "items.jsonl", rows)
+        benchmarks.forget()
+        bar.close()
         return Made(folder=target, facts={"items": len(rows), "longest_answer": longest})
 
     def ask_together(self, model: Checkpoint, items: Iterable[Path], title: str, progress: Progress) -> None:
         """Ask one checkpoint several tasks at once, so that the engine's batches stay full between them."""
-        requests = [Request.from_row(row) for folder in items for row in read_jsonl(folder / "requests.jsonl")]
+        requests = [one for folder in items for one in references(folder / "requests.jsonl")]
         self._ask(model, requests, progress.bar(title))
 
     def predict(self, job: Job) -> Made:
@@ -76,23 +81,25 @@ class EvaluationStages:
         # Only a stage of a study has a model that another stage made.
         model = opened(job.inputs["model"]) if "model" in job.inputs else job.stage.arguments["model"]
         rows = list(read_jsonl(job.inputs["items"] / "items.jsonl"))
-        requests: dict[str, list[Request]] = {row["item"]: [] for row in rows}
-        for raw in read_jsonl(job.inputs["items"] / "requests.jsonl"):
-            requests[raw["item"]].append(Request.from_row(raw))
+        requests: dict[str, list[Question]] = {row["item"]: [] for row in rows}
+        for reference in references(job.inputs["items"] / "requests.jsonl"):
+            requests[reference.item].append(reference)
         told = self._ask(model, [one for own in requests.values() for one in own], job.progress.bar(title))
         shortened = self._shorten(job, model, rows, requests, told)
-        answers = [
-            {
-                **told.answers[request.key].to_row(),
-                "item": row["item"],
-                "sample": request.sample,
-                "prompt": row["prompt"],
-                "shots": row["shots"],
-            }
-            for row in rows
-            for request in requests[row["item"]]
-        ]
-        write_jsonl(target / "answers.jsonl", answers)
+        write_jsonl(
+            target / "answers.jsonl",
+            (
+                {
+                    **told.answers[request.key].to_row(),
+                    "item": row["item"],
+                    "sample": request.sample,
+                    "prompt": row["prompt"],
+                    "shots": row["shots"],
+                }
+                for row in rows
+                for request in requests[row["item"]]
+            ),
+        )
         given = [told.answers[request.key] for own in requests.values() for request in own]
         facts = {
             **self.identity,
@@ -104,7 +111,7 @@ class EvaluationStages:
         }
         return Made(folder=target, facts=facts, telemetry={"asked": told.asked, "damaged_chunks": len(told.damaged)})
 
-    def _ask(self, model: Checkpoint, requests: Sequence[Request], bar: Bar) -> Told:
+    def _ask(self, model: Checkpoint, requests: Sequence[Question], bar: Bar) -> Told:
         setting = replace(self.setting, max_length=self._room(model))
         shelf = self.predictions.shelf(
             {"checkpoint": model.digest, "engine": dict(self.identity), "dtype": self.setting.dtype}
@@ -129,7 +136,7 @@ class EvaluationStages:
         job: Job,
         model: Checkpoint,
         rows: list[dict[str, Any]],
-        requests: dict[str, list[Request]],
+        requests: dict[str, list[Question]],
         told: Told,
     ) -> int:
         """Ask items whose prompt left no room for the answer again with one shot less each time; return how many.
@@ -164,7 +171,9 @@ class EvaluationStages:
                     **{name: value for name, value in asking.items() if name != "limit"},
                 )
                 row |= {"prompt": item.prompt, "shots": item.shots}
-                requests[row["item"]] = list(item.requests)
+                # Without shots there is nothing left to drop: the profile sends whatever the model has room for.
+                limit = self._info(job).max_prompt if item.shots else 0
+                requests[row["item"]] = [replace(request, max_prompt=limit) for request in item.requests]
             again = [request for row in long for request in requests[row["item"]]]
             more = self._ask(model, again, job.progress.bar(f"asking {len(long)} with fewer shots"))
             told.answers |= more.answers
@@ -185,6 +194,7 @@ class EvaluationStages:
             scored = tasks.scores(
                 info, data_dir=self.data_dir, rows=rows, answers=answers, on_filtered=extracted.setdefault
             )
+        benchmarks.forget()
         bar.close()
         for item, own in answers.items():
             if (mass := _choice_mass(own)) is not None:
@@ -195,7 +205,7 @@ class EvaluationStages:
             read.setdefault(item, {})[name] = value
         write_jsonl(
             target / "scores.jsonl",
-            [{**row, "scores": scored[row["item"]], "extracted": read.get(row["item"], {})} for row in rows],
+            ({**row, "scores": scored[row["item"]], "extracted": read.get(row["item"], {})} for row in rows),
         )
         names = sorted({name for row in rows for name in scored[row["item"]]})
         facts: dict[str, Any] = {

@@ -36,6 +36,6 @@ def load(subtask: str, data_dir: str | None = None, **metadata: Any) -> dict[str
 
 
 def load_direct(subtask: str, data_dir: str | None = None, **metadata: Any) -> dict[str, Dataset]:
-    """Return the first three questions of a subtask as `shots`, all others as `test` (InstructEval's bbh.py:49-50)."""
+    """Return the first three questions of a subtask as `shots`, all others as `test` (InstructEval's bbh.py:50-51)."""
     found = _questions(subtask, data_dir)
     return {"test": Dataset.from_list(found[3:]), "shots": Dataset.from_list(found[:3])}

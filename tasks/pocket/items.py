@@ -13,7 +13,7 @@ from lm_eval.tasks.drop.utils import process_results as drop_results
 
 from harness.data import pocket
 
-__all__ = ["bbh", "drop", "drop_results", "humaneval", "mmlu"]
+__all__ = ["bbh", "drop", "drop_results", "drop_single", "humaneval", "humaneval_lines", "mmlu"]
 
 
 def _splits(family: str, column: str, subtask: str | None) -> dict[str, Dataset]:
@@ -44,3 +44,19 @@ def humaneval(subtask: str | None = None, **metadata: Any) -> dict[str, Dataset]
 def drop(subtask: str | None = None, **metadata: Any) -> dict[str, Dataset]:
     """Return pocket_drop, or one subtask of it."""
     return _splits("pocket_drop", "subtask", subtask)
+
+
+def drop_single(subtask: str | None = None, **metadata: Any) -> dict[str, Dataset]:
+    """Return pocket_drop with a column `answer`: the questions with one distinct answer."""
+    return {
+        split: Dataset.from_list([{**row, "answer": row["answers"][0][0]} for row in found if len(row["answers"]) == 1])
+        for split, found in drop(subtask).items()
+    }
+
+
+def humaneval_lines(subtask: str | None = None, **metadata: Any) -> dict[str, Dataset]:
+    """Return pocket_humaneval with prompts that end in a new line, as HumanEval's do."""
+    return {
+        split: Dataset.from_list([{**row, "prompt": row["prompt"] + "\n"} for row in found])
+        for split, found in humaneval(subtask).items()
+    }

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import InputError
+from harness.errors import InputError, WorkerError
 from harness.evaluate.engines import forest
 from harness.evaluate.engines.forest import Ids, Packed
 
@@ -86,6 +86,9 @@ class CausalModel:
             rows: places among the new tokens, ascending.
             tokens: what is scored there.
             stride: new tokens of one forward pass.
+
+        Raises:
+            WorkerError: the model computes no numbers.
         """
         import torch
 
@@ -102,7 +105,15 @@ class CausalModel:
                     values = logits[place, wanted] - torch.logsumexp(logits, -1)[place]
                     scores[low:high] = values.double().cpu().numpy()
                     likeliest[low:high] = (logits.argmax(-1)[place] == wanted).cpu().numpy()
+        _refuse_nan(bool(np.isnan(scores).any()))
         return scores, likeliest
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Bytes of the device's memory that are free; None on a CPU."""
+        import torch
+
+        return int(torch.cuda.mem_get_info(self.device)[0]) if self.device.startswith("cuda") else None
 
     def _packed_logits(self, packed: Packed, cache: Any, begin: int, end: int, keep: Ids) -> Any:
         import torch
@@ -226,9 +237,15 @@ class Generating:
             )[:, 0]
 
     def likeliest(self) -> list[int]:
-        """Return the likeliest next token of each text."""
-        found: list[int] = self.logits.argmax(-1).tolist()
-        return found
+        """Return the likeliest next token of each text.
+
+        Raises:
+            WorkerError: the model computes no numbers.
+        """
+        values, found = self.logits.max(-1)
+        _refuse_nan(bool(values.isnan().any()))
+        tokens: list[int] = found.tolist()
+        return tokens
 
     def row(self, text: int) -> NDArray[np.float64]:
         """Return the next-token logits of one text."""
@@ -293,6 +310,14 @@ def _roomy_layer(layer: Any, places: Any, room: int) -> Any:
             self._show(length)
 
     return Roomy()
+
+
+def _refuse_nan(found: bool) -> None:
+    if found:
+        raise WorkerError(
+            "The model's log-probabilities are not numbers (NaN), though its weights are: they overflow in this"
+            " precision. Evaluate it in float32."
+        )
 
 
 def _only_full_attention(config: Any, model: Any) -> bool:

@@ -124,7 +124,8 @@ class ServerBackend:
             self.version = self._vllm_version()
         self.identity = {"server": self.client.address, "model": model, **told}
         self._limit = min(filter(None, [self._wanted_length, card.get("max_model_len")]), default=2**31)
-        self._tokenizer = self._find_tokenizer(model)
+        # Other servers have a /tokenize too, of other forms.
+        self._tokenizer = self._find_tokenizer(model) if self._vllm else None
         return {"server_tokenizer": self._tokenizer is not None, **self.identity}
 
     def _vllm_version(self) -> str:
@@ -232,19 +233,27 @@ class ServerBackend:
             if _TOO_LONG.search(error.message):
                 return Answer(too_long=_prompt_length(error.message, self._limit))
             raise
-        return _generated(reply, request)
+        return _generated(reply, request, self._limit)
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return {"choice", "usage"} of one completion; a reply without them counts as a fault of the server."""
         reply = self.client.post(_COMPLETIONS, {"model": self.identity["model"], **body})
         try:
             choice, usage = reply["choices"][0], reply.get("usage") or {}
-            choice["text"], choice["finish_reason"]
+            text, reason = choice["text"], choice["finish_reason"]
+            if not isinstance(text, str):
+                raise TypeError
         except (KeyError, IndexError, TypeError, AttributeError):
             raise WorkerError(
                 f"The server {self.client.address} answered {_COMPLETIONS} in another form than OpenAI's:"
                 f" {str(reply)[:300]}"
             ) from None
+        if reason not in ("stop", "length"):
+            # "abort" of a server that shuts down, "content_filter": half a text must not pass for an answer.
+            raise WorkerError(
+                f"The server {self.client.address} ended a text for the reason {reason!r}. Finished answers are stored:"
+                " start the same command again when the server is well."
+            )
         self._replies.put(usage)
         return {"choice": choice, "usage": usage}
 
@@ -307,6 +316,8 @@ class ServerBackend:
                     return Answer(too_long=_prompt_length(error.message, self._limit))
                 raise
             begin = counts[context]
+            if len(whole["tokens"]) >= self._limit:
+                return Answer(too_long=len(whole["tokens"]))
             values, tops = whole["token_logprobs"][begin:], whole["top_logprobs"][begin:]
             if not values:
                 raise InputError(
@@ -333,11 +344,15 @@ def _scored_answer(request: Request, scored: list[tuple[list[float], bool]]) -> 
     return Answer(logprobs=tuple(sums), greedy=tuple(greedy for _, greedy in scored), counts=tuple(counts))
 
 
-def _generated(reply: Mapping[str, Any], request: Request) -> Answer:
-    """Return the answer of a completion; a text that the server cut short for want of room is too long."""
+def _generated(reply: Mapping[str, Any], request: Request, limit: int) -> Answer:
+    """Return the answer of a completion; a text that the server cut short for want of room is too long.
+
+    Where the tokens were not known before, the limit is held to afterwards, so that engines drop the same shots.
+    """
     choice, usage = reply["choice"], reply["usage"]
     made, prompt = usage.get("completion_tokens"), int(usage.get("prompt_tokens") or 1)
-    if choice["finish_reason"] == "length" and made is not None and made < request.max_tokens:
+    short = choice["finish_reason"] == "length" and made is not None and made < request.max_tokens
+    if short or prompt + request.max_tokens > limit:
         return Answer(too_long=prompt)
     text, stop = cut(tokens.storable(choice["text"]), request.until)
     ids = list(choice.get("token_ids") or ())

@@ -100,7 +100,7 @@ def encode_request(tokenizer: Any, request: Request, limit: int, *, window: int 
     """
     if request.kind is Ask.GENERATE:
         prompt = encode(tokenizer, request.context) or [prefix_token(tokenizer)]
-        if len(prompt) + request.max_tokens > limit:
+        if len(prompt) + request.max_tokens > limit or (request.max_prompt and len(prompt) > request.max_prompt):
             return Answer(too_long=len(prompt))
         return Encoded(prompt=tuple(prompt))
     if request.kind is Ask.TEXT:
@@ -116,7 +116,7 @@ def encode_request(tokenizer: Any, request: Request, limit: int, *, window: int 
             )
     one_token = all(len(ids) == 1 and context == pairs[0][0] for context, ids in pairs)
     longest = max(len(context) + len(ids) for context, ids in pairs)
-    if longest + (not one_token) > limit:
+    if longest + (not one_token) > limit or (request.max_prompt and longest > request.max_prompt):
         return Answer(too_long=longest)
     return Encoded(pairs=pairs, one_token=one_token)
 

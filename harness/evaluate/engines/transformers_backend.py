@@ -28,8 +28,9 @@ from harness.evaluate.texts import cut
 _NOTHING: Ids = np.zeros(0, np.int64)
 # New tokens of one forward pass. Attention of packed sequences is quadratic in it, so wider is not faster on a CPU.
 _STRIDE = {"cpu": 1024, "cuda": 8192}
-# Bytes that the caches of a generating batch, or the logits of a scoring pass, may take.
-_ROOM = {"cpu": 1 << 30, "cuda": 16 << 30}
+# Bytes that the caches of a generating batch, or the logits of a scoring pass, may take; on a GPU a quarter of what the
+# weights leave, because a batch exists twice while it starts.
+_ROOM = 1 << 30
 _TEXTS = {"cpu": 32, "cuda": 256}
 # Tokens that a generating batch makes in one step, so that finished answers leave early.
 _PER_STEP = 32
@@ -103,7 +104,7 @@ class TransformersBackend:
         self.dtype, self.max_length = dtype, max_length
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         kind = self.device.partition(":")[0]
-        self._stride, self._room, self._texts = _STRIDE[kind], _ROOM[kind], _TEXTS[kind]
+        self._stride, self._room, self._texts = _STRIDE[kind], _ROOM, _TEXTS[kind]
         self._model: CausalModel | None = None
         self._stamp: list[Any] = []
         self._forget()
@@ -131,6 +132,7 @@ class TransformersBackend:
             self._model = None  # frees the former weights before the new ones come
             self._model = CausalModel(model, dtype=self.dtype, device=self.device)
             self._stamp = _stamp(model)
+            self._room = (self._model.free_bytes or 4 * _ROOM) // 4
         assert self._model is not None
         return {
             "device": self.device,

@@ -172,7 +172,7 @@ def _has_body(tree: ast.Module, name: str, *, certain: bool) -> bool:
 
 
 def _idle(node: ast.stmt) -> bool:
-    """Whether a statement may be the prompt's: its docstring, HumanEval/115's import before it, or a bare word."""
+    """Whether a statement may be the prompt's (a docstring, the import of HumanEval/115 before it), or a bare word."""
     return isinstance(node, (ast.Import, ast.ImportFrom)) or (
         isinstance(node, ast.Expr) and isinstance(node.value, _IDLE)
     )

@@ -20,15 +20,18 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 _MIB = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What one program may use. CPU time decides; wall time only ends sleepers, so that a busy machine
-    does not turn right answers wrong. `processes` counts threads too; `output_bytes` is one answer."""
+    """What one program may use: seconds, bytes, tasks.
+
+    CPU time decides; wall time only ends sleepers, so that a busy machine does not turn right answers wrong. The kernel
+    counts CPU time and memory per process, and threads as `processes`; `file_bytes` is one file and all of the
+    directory, `output_bytes` one answer (what is printed goes nowhere).
+    """
 
     cpu_seconds: float = 3.0
     judge_cpu_seconds: float = 10.0
@@ -78,6 +81,8 @@ def code_digest() -> str:
 
     The interpreter is part of what runs, so its version takes part.
     """
+    from pathlib import Path
+
     digest = hashlib.sha256(sys.version.encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

@@ -36,7 +36,7 @@ class Warden:
 
     def __init__(self, limits: Limits, *, namespaces: bool = True) -> None:
         setting = json.dumps({**asdict(limits), "namespaces": namespaces})
-        command = [sys.executable, "-s", "-S", "-P", "-B", "-c", _START.format(root=str(_ROOT)), setting]
+        command = [sys.executable, "-s", "-S", "-P", "-c", _START.format(root=str(_ROOT)), setting]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

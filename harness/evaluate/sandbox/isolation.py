@@ -52,6 +52,15 @@ def die_with_parent() -> None:
     prctl(_PDEATHSIG, 9)
 
 
+def be_killed_first() -> None:
+    """Where memory runs out, let the kernel take this process or one of its children, not the harness.
+
+    Memory is limited per process; eight of them may together use more than a small machine has.
+    """
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
+
+
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends."""
     prctl(_SUBREAPER, 1)

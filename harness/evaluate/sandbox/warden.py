@@ -41,6 +41,7 @@ _WARM = (
 
 def main() -> None:
     """Serve jobs from descriptor 0 until it closes; one JSON line per report to descriptor 1."""
+    sys.dont_write_bytecode = True  # of what programs import; our own modules, loaded by now, are compiled once
     setting = json.loads(sys.argv[1])
     namespaces = setting.pop("namespaces")  # False: the caller (a test) wants the fallback
     limits = Limits(**setting)
@@ -53,6 +54,7 @@ def main() -> None:
     os.umask(0o022)
     os.environ.clear()
     try:
+        isolation.be_killed_first()
         world = _isolate(limits, namespaces, (jobs, report))
     except OSError as error:
         _say(report, {"error": str(error)})
@@ -208,6 +210,7 @@ class Warden:
         os.close(judge_end)
         how = self._wait(self._judge, candidate)
         said = self._judge.control.recv(4096) if how == "judged" else b""
+        how = how if said else how.replace("judged", "ended")  # a socket also wakes us when its other end dies
         line: dict[str, Any] = json.loads(said) if said else {"again": False}
         if not line.pop("again"):
             self.end()

@@ -1,7 +1,7 @@
 """Items of a task with their prompts, and the texts of their documents.
 
-Owns the selection of items, their ids and the translation of lm-eval's requests into ours. Does not score. Invariant:
-the texts of a prompt are lm-eval's own, and which items there are does not depend on the limit: a larger one only adds.
+Owns the selection of items, their ids and clusters, and the shots of prompts that do not fit. Does not score.
+Invariant: an item and its prompt do not depend on the limit: a larger one only adds items.
 """
 
 from __future__ import annotations
@@ -16,27 +16,11 @@ from typing import Any
 from harness.canonical import digest
 from harness.errors import InputError
 from harness.evaluate.catalog import TaskInfo
-from harness.evaluate.requests import Ask, Request
-from harness.evaluate.tasks.loading import Leaf, generation, leaves
-from harness.randomness import keyed_hash
+from harness.evaluate.requests import Request
+from harness.evaluate.tasks.asking import Asking, requests_of
+from harness.evaluate.tasks.loading import Leaf, leaves
 
-# lm-eval's own default (models/huggingface.py, `_DEFAULT_MAX_LENGTH` of a generation).
-_DEFAULT_NEW_TOKENS = 256
 _ID_COLUMNS = ("item_id", "task_id", "query_id", "id")
-_KNOWN_SETTINGS = {"until", "max_gen_toks", "do_sample", "temperature", "top_p", "top_k"}
-# Settings of other engines at the value that means "off"; at any other they would change what is generated.
-_OFF = {
-    "num_beams": 1,
-    "num_return_sequences": 1,
-    "n": 1,
-    "repetition_penalty": 1.0,
-    "length_penalty": 1.0,
-    "min_p": 0.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-    "early_stopping": False,
-    "use_cache": True,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,16 +55,6 @@ class Item:
         return {name: getattr(self, name) for name in names}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Asking:
-    """How generating tasks are asked."""
-
-    max_new_tokens: int
-    samples: int
-    temperature: float | None
-    sampling_seed: int
-
-
 def items(
     info: TaskInfo,
     *,
@@ -104,7 +78,7 @@ def items(
     Raises:
         InputError: lm-eval cannot load the task, or it needs something unsupported; names it.
     """
-    asking = _Asking(
+    asking = Asking(
         max_new_tokens=max_new_tokens, samples=samples, temperature=temperature, sampling_seed=sampling_seed
     )
     found = leaves(info, data_dir)
@@ -138,7 +112,7 @@ def rendered(
         row: the item as stored: item, doc_id, and doc, the digest of the whole document.
         shots: how many stay.
     """
-    asking = _Asking(
+    asking = Asking(
         max_new_tokens=max_new_tokens, samples=samples, temperature=temperature, sampling_seed=sampling_seed
     )
     found = leaves(info, data_dir)
@@ -265,12 +239,12 @@ def _item(
     name: str,
     doc_id: int,
     instances: Sequence[Any],
-    asking: _Asking,
+    asking: Asking,
     *,
     alone: bool,
     shots: int | None = None,
 ) -> Item:
-    requests = _requests(leaf, task, name, instances, asking)
+    requests = requests_of(leaf, task, name, instances, asking)
     own = 0 if task.OUTPUT_TYPE == "loglikelihood_rolling" else task.config.num_fewshot or 0
     doc = instances[0].doc
     return Item(
@@ -283,73 +257,6 @@ def _item(
         requests=requests,
         prompt=requests[0].prompt,
         shots=own if shots is None else shots,
-    )
-
-
-def _requests(leaf: Leaf, task: Any, item: str, instances: Sequence[Any], asking: _Asking) -> tuple[Request, ...]:
-    kinds = {instance.request_type for instance in instances}
-    first = instances[0]
-    if len(kinds) > 1 or (kinds != {"loglikelihood"} and len(instances) > 1):
-        raise InputError(
-            f"Task '{leaf.name}' asks several things about one item ({', '.join(sorted(kinds))}), which is not"
-            " supported."
-        )
-    for text in (text for instance in instances for text in instance.args[: 1 if kinds == {"generate_until"} else 2]):
-        if not isinstance(text, str):
-            raise InputError(
-                f"Task '{leaf.name}' gives a {type(text).__name__} in place of a text for item '{item}' (a chat, or an"
-                " answer that is a number), which is not supported."
-            )
-    if kinds == {"loglikelihood"}:
-        contexts = tuple(instance.args[0] for instance in instances)
-        return (
-            Request(
-                item=item,
-                kind=Ask.CHOICES,
-                contexts=contexts[:1] if len(set(contexts)) == 1 else contexts,
-                continuations=tuple(instance.args[1] for instance in instances),
-            ),
-        )
-    if kinds == {"loglikelihood_rolling"}:
-        return (Request(item=item, kind=Ask.TEXT, contexts=(first.args[0],)),)
-    return _generated(leaf, task, item, first, asking)
-
-
-def _generated(leaf: Leaf, task: Any, item: str, instance: Any, asking: _Asking) -> tuple[Request, ...]:
-    settings = generation(instance.args[1], _DEFAULT_NEW_TOKENS)
-    for name, value in settings.items():
-        if name not in _KNOWN_SETTINGS and not (name in _OFF and value == _OFF[name]):
-            raise InputError(
-                f"Task '{leaf.name}' sets generation_kwargs.{name} to {value!r}, which is not supported:"
-                f" {', '.join(sorted(_KNOWN_SETTINGS))} are."
-            )
-    # Both transformers and vLLM sample at 1.0 where a task samples without saying at which temperature.
-    own = float(settings.get("temperature", 1.0 if settings["do_sample"] else 0.0))
-    temperature = own if asking.temperature is None else asking.temperature
-    if asking.samples > 1 and temperature == 0:
-        raise InputError(
-            f"Task '{leaf.name}' is answered greedily: {asking.samples} samples of it would all be the same. Give a"
-            " temperature above 0, or ask for one sample."
-        )
-    count = asking.samples if asking.samples > 1 else max(int(task.config.repeats or 1), 1)
-    tokens = settings["max_gen_toks"]
-    # Of the task, not of its definition: profiles whose prompts are equal share their samples.
-    place = [leaf.info.of, leaf.subtask if "::" in leaf.name else leaf.info.of, item.partition("/")[2]]
-    return tuple(
-        Request(
-            item=item,
-            sample=sample,
-            kind=Ask.GENERATE,
-            contexts=(instance.args[0],),
-            until=tuple(stop for stop in settings["until"] if stop),
-            max_tokens=min(tokens, asking.max_new_tokens) if asking.max_new_tokens else tokens,
-            temperature=temperature,
-            top_p=float(settings.get("top_p", 1.0)) if temperature else 1.0,
-            top_k=max(int(settings.get("top_k") or 0), 0) if temperature else 0,
-            # 63 bits: what a signed integer of a file format holds.
-            seed=keyed_hash(asking.sampling_seed, "sample", *place, str(sample)) >> 1 if temperature else None,
-        )
-        for sample in range(count)
     )
 
 

@@ -25,6 +25,7 @@ from harness.evaluate.declarations import Entry, Function, Kind
 _PYTHON_SEED, _NUMPY_SEED, _SHOTS_SEED = 0, 1234, 1234
 # Metrics that exist for a whole corpus of texts alone, and one that is no number at all.
 _TEXT_METRICS = {"bleu", "chrf", "chrf++", "ter", "bypass"}
+LOADING = "be loaded"
 _KINDS = ("multiple_choice", "loglikelihood", "loglikelihood_rolling", "generate_until")
 
 
@@ -35,11 +36,11 @@ class Leaf:
     seeds, in the order load, documents, prompts, whatever else the process draws: use it inside `steady`.
     """
 
-    def __init__(self, name: str, info: TaskInfo, build: Callable[[], Any], settings: Callable[[], Mapping[str, Any]]):
-        self.name = name
+    def __init__(self, deferred: _Deferred, info: TaskInfo) -> None:
+        self.name = deferred.task_name
         self.info = info
-        self.settings = settings
-        self._build = build
+        self.settings = deferred.settings
+        self._build = deferred.build
         self._generators: tuple[Any, Any] | None = None
 
     @property
@@ -54,7 +55,7 @@ class Leaf:
             InputError: lm-eval cannot build it: no such data on this machine or the hub, a fault in its files.
         """
         self._generators = None
-        with self.steady("be loaded"):
+        with self.steady(LOADING):
             task = self._build()
             for reason in _unsupported(task):
                 raise InputError(f"Task '{self.name}' {reason}, which is not supported.")
@@ -87,10 +88,9 @@ class Leaf:
 
     def _fault(self, error: Exception, aim: str) -> str:
         said = f"{type(error).__name__}: {_first_line(error)}"
-        place = self.settings().get("dataset_path") if aim == "be loaded" else None
-        if isinstance(place, str) and place in self.info.hubs and isinstance(error, (OSError, ConnectionError)):
+        if aim == LOADING and (isinstance(error, ConnectionError) or type(error).__name__ == "DatasetNotFoundError"):
             return (
-                f"Task '{self.name}' reads the data set '{place}', which could not be fetched from the hub ({said})."
+                f"Task '{self.name}' ({self.info.source}) could not fetch its data from the hub ({said})."
                 " Without the hub, write a YAML that includes the task's own with `dataset_path: json` and"
                 " `dataset_kwargs: {data_files: ...}`, and give its folder: --tasks-path DIR."
             )
@@ -184,7 +184,7 @@ class _Factory:
                 f"Task '{self._info.name}' ({self._info.path}) cannot be read by lm-eval"
                 f" ({type(error).__name__}: {_first_line(error)})."
             ) from error
-        found = {one.task_name: Leaf(one.task_name, self._info, one.build, one.settings) for one in _flat(built)}
+        found = {one.task_name: Leaf(one, self._info) for one in _flat(built)}
         return list(found.values())
 
 
