@@ -144,6 +144,8 @@ class Ablation:
 
     def run(self) -> Result:
         """Make every record of the study exist and join the arms."""
+        if self.request.stored_only:
+            self._check_stored()
         try:
             for stage in self.stages:
                 if stage.kind not in (Kind.TRAIN, Kind.PREDICT, Kind.SCORE):
@@ -175,6 +177,26 @@ class Ablation:
                     )
                 found[name] = info
         return found
+
+    def _check_stored(self) -> None:
+        """Raise where stored answers alone cannot do, since there is no checkpoint that they would be found by."""
+        models = {model: self.runner.peek(model) for _, _, model in runs(self.choice)}
+        missing = [name for name, record in models.items() if record is None]
+        if missing:
+            raise InputError(
+                f"{len(missing)} of {len(models)} checkpoints of study '{self.study.name}' were not made in"
+                f" {self.store.root}, such as '{missing[0]}', so there are no answers of theirs to score. Run `harness"
+                " ablate` with the same study, variants and seeds first."
+            )
+        for arm, seed, model in runs(self.choice):
+            names = [score_name(arm, seed, task, kind="predict") for task in self.choice.definitions]
+            asked = all(self.runner.state(name) is State.CACHED for name in names)
+            record = models[model]
+            if not asked and record is not None and self.store.objects.get(record.output) is None:
+                raise InputError(
+                    f"The checkpoint of stage '{model}' is recorded but not kept in {self.store.root / 'objects'}, and"
+                    " answers are found by its weights. `harness ablate` makes it again."
+                )
 
     def _ask(self) -> None:
         """Ask every checkpoint all tasks that it was not asked yet in one go; the stages then find their answers."""

@@ -70,7 +70,11 @@ def files(folder: Path) -> set[str]:
 def test_help_answers_on_stdout(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = harness(tmp_path, *arguments)
     assert (done.code, done.error) == (0, "")
-    wanted = ("ablate", "studies", "tasks", "doctor") if len(arguments) == 1 else ("--variant", "--dry-run", "--data")
+    wanted = (
+        ("ablate", "eval", "rescore", "predictions", "studies", "tasks", "doctor")
+        if len(arguments) == 1
+        else ("--variant", "--dry-run", "--data")
+    )
     assert all(word in done.out for word in wanted)
 
 
@@ -97,9 +101,25 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
     assert sorted(known.pop("filter")) == ["audit", "diff", "label"]
     assert known == {
         "ablate": [
-            *("--data", "--dry-run", "--format", "--limit", "--ranks", "--reports", "--results", "--seeds", "--tasks"),
-            "--variant",
+            *("--data", "--dry-run", "--format", "--limit", "--profile", "--ranks", "--reports", "--results"),
+            *("--seeds", "--tasks", "--unsafe-exec", "--variant"),
         ],
+        "eval": [
+            *("--data", "--dtype", "--engine", "--format", "--limit", "--max-length", "--max-new-tokens", "--profile"),
+            *("--results", "--samples", "--seed", "--server", "--tasks", "--tasks-path", "--temperature"),
+            "--unsafe-exec",
+        ],
+        "rescore": [
+            *("--data", "--format", "--limit", "--profile", "--reports", "--results", "--seeds", "--tasks"),
+            *("--unsafe-exec", "--variant"),
+        ],
+        "predictions": {
+            "show": [*("--data", "--format", "--limit", "--profile", "--results", "--seed", "--study", "--variant")],
+            "diff": [
+                *("--data", "--format", "--limit", "--profile", "--results", "--seed", "--show", "--study", "--task"),
+                "--variant",
+            ],
+        },
         "studies": [],
         "tasks": [],
         "doctor": [],
@@ -109,6 +129,7 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
         },
     }
     # Without an option name: what is given by position.
+    assert command.commands["eval"].params[0].name == "checkpoint"  # type: ignore[attr-defined]
     assert command.commands["ablate"].params[0].name == "study"  # type: ignore[attr-defined]
 
 

@@ -44,7 +44,7 @@ def record(**facts: Any) -> Record:
 def scored(arm_name: str, seed: int | None, task_name: str) -> Record:
     """Return the scores of one checkpoint, drawn for it."""
     number = [BASE_ARM, "aligned", "clean", "random"].index(arm_name)
-    draw = np.random.default_rng([number, seed or 0, TASKS.index(task_name)])
+    draw = np.random.default_rng([number, seed or 0, TASKS.index(task_name.removesuffix("_strict"))])
     return record(
         item=ITEMS,
         cluster=ITEMS,
@@ -90,7 +90,7 @@ def records(
                 accelerator="cpu",
                 parameters=10,
             )
-        for one in choice.tasks:
+        for one in choice.definitions:
             found[score_name(name, seed, one)] = scored(name, seed, one)
             found[score_name(name, seed, one, kind="predict")] = record(shortened_prompts=0, unfinished=0)
     return found

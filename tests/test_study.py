@@ -11,7 +11,7 @@ from harness import layout
 from harness.errors import InputError
 from harness.evaluate import catalog
 from harness.study import Study, Treatment, load_recipe, load_study
-from harness.study.choice import choose, runs, score_name
+from harness.study.choice import choose, definition, runs, score_name
 
 STUDIES = sorted(layout.names("training", "studies"))
 RECIPES = sorted(layout.names("training", "recipes"))
@@ -48,6 +48,9 @@ def test_every_shipped_study_parses_and_everything_it_names_exists(name: str) ->
     if study.base.recipe is not None:
         load_recipe(study.base.recipe, beside=path)
     assert list(catalog.require(study.tasks)) == list(study.tasks)
+    for profile in study.profiles:
+        for task, info in catalog.require(study.tasks, profile=profile).items():
+            assert (info.name, info.of, info.profile) == (definition(task, profile), task, profile)
     assert (layout.shipped("training") / "filters" / f"{study.filter}.toml").is_file()
     assert set(study.estimate.chats) == set(study.variants)
     assert len(study.title) <= 120
@@ -144,6 +147,21 @@ def test_a_missing_key_is_named(file: Path) -> None:
         ('dtype = "float32"', 'dtype = "float16"', ["evaluation.dtype", "'float32' or 'bfloat16'", "'float16'"]),
         ("seeds = [0, 1, 2]", "seeds = [0, 1, -2]", ["seeds.2", "greater than or equal to 0", "-2"]),
         ("seeds = [0, 1, 2]", "seeds = []", ["seeds", "at least 1 item"]),
+        ("seeds = [0, 1, 2]", "seeds = [0]\nprofiles = []", ["profiles", "at least 1 item"]),
+        (
+            "seeds = [0, 1, 2]",
+            'seeds = [0]\nprofiles = ["lm-eval", "strickt"]',
+            ["profiles.1", "'lm-eval', 'instructeval' or 'strict'", "'strickt'"],
+        ),
+        ("max_length = 1024", 'max_length = 1024\nengine = "vlm"', ["evaluation.engine", "'vllm' or 'trans", "'vlm'"]),
+        ("max_length = 1024", "max_length = 1024\nsamples = 0", ["evaluation.samples", "greater than", "0"]),
+        ("max_length = 1024", "max_length = 1024\ntemperature = -0.5", ["evaluation.temperature", "-0.5"]),
+        ("max_length = 1024", "max_length = 1024\nsamples = 5", ["evaluation", "need the key 'temperature' above 0"]),
+        (
+            "max_length = 1024",
+            "max_length = 1024\nsamples = 5\ntemperature = 0.0",
+            ["evaluation", "need the key 'temperature' above 0"],
+        ),
         ('name = "pocket"\ntitle', 'name = "Pocket/.."\ntitle', ["name", "Pocket/.."]),
         ("chats = 1500", 'chats = "1500"', ["sources.0.chats", "valid integer", "'1500'"]),
         ("chats = 1500", "chats = true", ["sources.0.chats", "valid integer"]),
@@ -231,6 +249,7 @@ def test_an_option_that_would_have_no_effect_is_refused(file: Path, old: str, ne
             "variants.clean replaces answers that a parent has replaced already",
         ),
         ("[variants.aligned]", "[variants.base]", "'base' is the untrained arm"),
+        ("seeds = [0, 1, 2]", 'seeds = [0]\nprofiles = ["strict", "strict"]', "a profile is listed twice"),
         ("seeds = [0, 1, 2]", "seeds = [0, 1, 1]", "a seed is listed twice"),
         ("{ aligned = 1400", "{ alinged = 1400", "estimate.chats names 'alinged', which is not a variant"),
         ('"pocket_drop"]', '"pocket_drop", "pocket_bbh"]', "a task is listed twice"),
@@ -309,6 +328,29 @@ def test_a_pair_without_a_matched_arm_has_no_control_and_a_control_in_the_pair_i
     assert choose(study, pair=("base", "aligned"), seeds=None, tasks=None, limit=None).arms == ("base", "aligned")
     arms = choose(study, pair=("random", "clean"), seeds=None, tasks=None, limit=None).arms
     assert arms == ("base", "random", "clean")
+
+
+def test_the_profiles_are_the_studys_own_unless_others_are_asked_for(study: Study) -> None:
+    own = choose(study, pair=(), seeds=None, tasks=["pocket_drop", "pocket_bbh"], limit=None)
+    assert own.profiles == study.profiles == ("lm-eval",)
+    assert own.definitions == ("pocket_drop", "pocket_bbh")
+    both = choose(
+        study,
+        pair=(),
+        seeds=None,
+        tasks=["pocket_drop", "pocket_bbh"],
+        limit=None,
+        profiles=("strict", "lm-eval", "strict"),
+    )
+    assert both.profiles == ("strict", "lm-eval")
+    assert both.definitions == ("pocket_drop_strict", "pocket_bbh_strict", "pocket_drop", "pocket_bbh")
+
+
+@pytest.mark.parametrize("profile", ["instructeval", "strict"])
+def test_the_definitions_of_a_profile_have_the_names_that_a_study_gives_them(profile: str) -> None:
+    for task in catalog.tasks():
+        if profile in catalog.profiles(task):
+            assert catalog.definition(task, profile).name == definition(task, profile)
 
 
 def test_a_task_that_is_named_twice_is_asked_once(study: Study) -> None:

@@ -93,7 +93,7 @@ def evaluate(
     ] = 0,
     samples: Annotated[int, typer.Option(min=1, help="Answers per item; pass@k is estimated from them.")] = 1,
     temperature: Annotated[
-        Optional[float], typer.Option(min=0.0, help="Sampling temperature; default: the task's own.")
+        Optional[float], typer.Option(min=0.0, help="Sampling temperature; 0 = greedy; default: the task's own.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of sampled answers.")] = 0,
     tasks_path: Annotated[
@@ -121,7 +121,7 @@ def evaluate(
             "limit": limit,
             "max_new_tokens": max_new_tokens,
             "samples": samples,
-            "temperature": temperature or None,
+            "temperature": temperature,
         },
         engine="server" if server else engine.value,
         server=server,

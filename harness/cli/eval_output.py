@@ -42,8 +42,8 @@ def evaluate(
     """Evaluate a checkpoint and print its scores."""
     if not tasks:
         raise InputError("--tasks names no task. `harness tasks` lists those that ship; lm-eval's go by their names.")
-    if asked["samples"] > 1 and asked["temperature"] is None:
-        raise InputError("--samples needs --temperature: greedy answers are all alike.")
+    if asked["samples"] > 1 and not asked["temperature"]:
+        raise InputError("--samples needs a --temperature above 0: greedy answers are all alike.")
     request = Request(
         model=model,
         tasks=tasks,

@@ -145,21 +145,21 @@ class Evaluation(Strict):
         max_new_tokens: cap on generated tokens per item below what a task allows; 0 = no cap.
         engine: what computes answers: "vllm", or "transformers" where vLLM does not run.
         samples: answers per item of tasks that execute programs; pass@k is estimated from them.
-        temperature: of sampling; needed with several samples, otherwise the task's own.
+        temperature: of sampling, in place of the task's own; 0 = greedy. Several samples need one above 0.
     """
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     max_length: Positive = 2048
     engine: Literal["vllm", "transformers"] = "vllm"
     samples: Positive = 1
-    temperature: Annotated[float, Field(gt=0)] | None = None
+    temperature: Annotated[float, Field(ge=0)] | None = None
     limit: Annotated[int, Field(ge=0)] = 0
     max_new_tokens: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _samples_differ(self) -> Evaluation:
-        if self.samples > 1 and self.temperature is None:
-            raise ValueError("several samples need the key 'temperature': greedy answers are all alike")
+        if self.samples > 1 and not self.temperature:
+            raise ValueError("several samples need the key 'temperature' above 0: greedy answers are all alike")
         return self
 
 
