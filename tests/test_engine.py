@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -170,7 +171,7 @@ def test_a_drawn_answer_depends_on_its_seed_and_not_on_its_company(
     model = base(tmp_path / "model", 5)
     alone = ask(engine, model, setting(name), [DRAWN])[0]
     among = ask(engine, model, setting(name), [*REQUESTS])[-1]
-    other = ask(engine, model, setting(name), [Request(**{**DRAWN.__dict__, "seed": 8})])[0]
+    other = ask(engine, model, setting(name), [replace(DRAWN, seed=8)])[0]
     assert alone == among
     assert other.tokens != alone.tokens
 
