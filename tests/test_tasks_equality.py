@@ -10,7 +10,9 @@ import lm_eval_tasks
 import pytest
 
 from harness.data import pocket
-from harness.evaluate import catalog, tasks
+from harness.evaluate import answering, catalog, tasks
+from harness.evaluate.engines import Engine, EngineName, Setting
+from harness.evaluate.predictions import Predictions
 from harness.evaluate.requests import Answer, Ask, Request
 
 # gsm8k's own generation_kwargs, at a length that an untrained model fills in less than 20 s.
@@ -187,3 +189,51 @@ def test_an_item_with_fewer_shots_keeps_the_first_ones_of_its_whole_prompt(name:
     *shots, question = whole.split("\n\n")
     assert short == "\n\n".join([*shots[:-1], question])
     assert fewer(0).requests[0].contexts[0] == question
+
+
+class Plain(Theirs):
+    """The same model without anything written for it: what an engine has to equal."""
+
+    def __init__(self, folder: Path) -> None:
+        from lm_eval.models.huggingface import HFLM
+
+        self.folder = folder
+        self.model = HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=1, max_length=1024)
+
+
+@pytest.fixture(scope="module")
+def plain_model(tmp_path_factory: pytest.TempPathFactory) -> Plain:
+    folder = tmp_path_factory.mktemp("plain")
+    pocket.build_base(folder, {"seed": 5, "layers": 2})
+    return Plain(folder)
+
+
+@pytest.mark.parametrize("engine_name", list(EngineName)[:2])
+def test_what_an_engine_answers_scores_as_simple_evaluate_does_on_tasks_of_lm_evals_own(
+    engine_name: EngineName, folder: Path, plain_model: Plain, tmp_path: Path
+) -> None:
+    engine = Engine(log=tmp_path / "log")
+    how = Setting(name=engine_name, dtype="float32", max_length=1024)
+    try:
+        for name in lm_eval_tasks.TASKS:
+            info = catalog.definition(name, tasks_path=folder)
+            items = list(tasks.items(info, data_dir=None, limit=0, max_new_tokens=0))
+            told = answering.ask(
+                [request for item in items for request in item.requests],
+                model=plain_model.folder,
+                shelf=Predictions(tmp_path).shelf({"task": name}),
+                engine=engine.bound(how, shape=()),
+            )
+            given = {item.item: [told.answers[request.key] for request in item.requests] for item in items}
+            scored = tasks.scores(info, data_dir=None, rows=[item.to_row() for item in items], answers=given)
+            _, samples = evaluated(name, folder, plain_model.model)
+            filters = list(dict.fromkeys(by for _, by in samples))
+            for item in items:
+                expected = {
+                    metric: value for by in filters for metric, value in plain(samples[item.doc_id, by], filters, by)
+                }
+                own = {metric: value for metric, value in scored[item.item].items() if "unextracted" not in metric}
+                assert own == pytest.approx(expected, rel=1e-5, abs=1e-5), item.item
+    finally:
+        engine.stop()
+    assert engine.starts == 1
