@@ -88,8 +88,8 @@ class Scores:
     damaged_chunks: int
 
 
-def _served(request: Request) -> Checkpoint:
-    """Return what stands for the weights behind a server, which cannot be seen: what it says of itself."""
+def _served(request: Request) -> tuple[Checkpoint, dict[str, str]]:
+    """Return what stands for the weights behind a server, which cannot be seen, and for the engine: what it says."""
     from harness.evaluate.engines.server_backend import ServerBackend
 
     backend = ServerBackend(request.server)
@@ -99,7 +99,8 @@ def _served(request: Request) -> Checkpoint:
     finally:
         backend.close()
     name = str(identity["model"])
-    return Checkpoint(path=Path(name), digest=digest("server", identity), shape=(), dtype="", max_positions=None)
+    served = Checkpoint(path=Path(name), digest=digest("server", identity), shape=(), dtype="", max_positions=None)
+    return served, {"engine": "server", "engine_version": str(identity["version"])}
 
 
 class Evaluation:
@@ -135,14 +136,17 @@ class Evaluation:
         self.store = Store(request.results)
         self._lent = engine is not None
         self.engine = engine or Engine(log=request.results / "logs" / "engine.txt")
-        self.model = _served(request) if request.server else checkpoint.open(request.model)
-        identity = fingerprints.engine(request.engine.value)
+        if request.server:
+            self.model, identity = _served(request)
+        else:
+            self.model, identity = checkpoint.open(request.model), fingerprints.engine(request.engine.value)
         self.stages = EvaluationStages(
             data_dir=request.data_dir,
             infos=self.infos,
             setting=Setting(
                 name=request.engine,
-                dtype=request.asked.dtype,
+                # A server has its own.
+                dtype="" if request.server else request.asked.dtype,
                 max_length=request.asked.max_length,
                 server=request.server,
             ),
@@ -181,7 +185,7 @@ class Evaluation:
         return Scores(
             model=self.request.model,
             checkpoint=self.model.digest,
-            engine={**self.stages.identity, "dtype": self.request.asked.dtype},
+            engine={**self.stages.identity, "dtype": self.stages.setting.dtype},
             limit=self.request.asked.limit,
             tasks=scores,
             damaged_chunks=sum(record.telemetry.get("damaged_chunks", 0) for record in asked),

@@ -14,8 +14,14 @@ from test_cli import POCKET, files, harness, refused
 from typer.testing import CliRunner
 
 from harness import layout
+from harness.ablation import Ablation, Request
+from harness.canonical import digest
 from harness.cli.app import app
+from harness.errors import InputError
 from harness.evaluate import catalog
+from harness.plan import Kind
+from harness.progress import Silent
+from harness.store import Record, stage_key
 
 COMMANDS = [("ablate",), ("eval",), ("rescore",), ("predictions", "show"), ("predictions", "diff")]
 
@@ -238,3 +244,28 @@ def test_a_definition_under_a_profile_is_named_as_studies_name_it(tmp_path: Path
     done = harness(tmp_path, "ablate", "own.toml", "--dry-run")
     assert (done.code, done.error) == (0, "")
     assert "items/mine_strict" in done.out
+
+
+# --- scoring again ---------------------------------------------------------------------------------------
+
+
+def test_to_score_again_never_trains_and_says_what_is_missing(tmp_path: Path) -> None:
+    """First nothing is there, then the records of all checkpoints without the checkpoints themselves."""
+    request = Request(study="pocket", pair=("base", "aligned"), seeds=1, results=tmp_path / "results", stored_only=True)
+    before = Ablation(request, Silent())
+    with pytest.raises(InputError, match=r"2 of 2 checkpoints .* were not made in .*results, such as 'base'"):
+        before.run()
+    assert not (tmp_path / "results").exists()
+    records: dict[str, Record] = {}
+    for stage in before.stages:
+        if stage.kind not in (Kind.ITEMS, Kind.OVERLAP, Kind.EXPOSURE, Kind.PREDICT, Kind.SCORE):
+            payload = before.runner.payload(stage, {role: records[name] for role, name in stage.inputs.items()})
+            key = stage_key(payload)
+            records[stage.name] = Record(key=key, payload=payload, output=digest("output", key), facts={})
+            before.store.ledger.put(records[stage.name])
+    written = files(tmp_path)
+    after = Ablation(request, Silent())
+    with pytest.raises(InputError, match=r"'base' is recorded but not kept in .*objects.*`harness ablate` makes it"):
+        after.run()
+    assert after.runner.ran == []
+    assert files(tmp_path) == written

@@ -227,7 +227,7 @@ def test_asking_for_fewer_seeds_or_tasks_changes_no_key_but_that_of_what_is_look
 def test_the_data_seed_changes_the_data_and_the_generated_base() -> None:
     changed = changes("pocket", **with_study("pocket", data_seed=1))
     assert {"chats", "clean", "base", "variant/aligned"} <= changed
-    # The stages' keys alone: what is asked greedily has no seed, so their outputs stay (test_tasks).
+    # The stages' keys alone: what is asked greedily has no seed, so their outputs stay (test_identity_asked).
     assert "items/pocket_mmlu" in changed, "it is also the seed of sampled answers"
     assert "base" not in changes("smollm2", **with_study("smollm2", data_seed=1)), "a fetched base has no seed"
 

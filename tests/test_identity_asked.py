@@ -8,6 +8,8 @@ from typing import Any, get_args
 import pytest
 from test_identity import STUDIES, Keys, changes, keys, keys_of, kinds, shipped, with_part, with_prints, with_study
 
+from harness.evaluate import catalog, tasks
+from harness.evaluate.requests import Request
 from harness.fingerprints import engine as engine_print
 from harness.fingerprints import version
 from harness.plan import build, checkpoint_stages
@@ -109,6 +111,20 @@ def test_what_is_dropped_for_overlap_does_not_depend_on_the_profile(name: str) -
     }
     for stage in ("overlap", "clean", "variant/aligned", "train/clean/0"):
         assert of["lm-eval"][stage] == of["strict"][stage]
+
+
+def test_the_seed_of_sampling_is_no_part_of_what_is_asked_greedily() -> None:
+    def requests(seed: int, **sampled: Any) -> list[Request]:
+        found = tasks.items(
+            catalog.definition("pocket_drop"), data_dir=None, limit=3, max_new_tokens=0, sampling_seed=seed, **sampled
+        )
+        return [request for item in found for request in item.requests]
+
+    assert requests(0) == requests(1) == requests(1, temperature=0.0)
+    assert [one.key for one in requests(0, temperature=0.8)] != [one.key for one in requests(1, temperature=0.8)]
+    several = requests(0, samples=4, temperature=0.8)
+    assert len({one.key for one in several}) == 3 * 4
+    assert len({one.prompt for one in several}) == 3
 
 
 # --- a checkpoint outside of a study ----------------------------------------------------------------------

@@ -98,7 +98,7 @@ def report(folder: Path) -> dict[str, bytes]:
 def test_sigkill_at_every_stage_leaves_a_report_that_is_byte_identical_to_an_undisturbed_one(
     study: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    """Three kills (pretraining, fine-tuning, asking), then one run to the end.
+    """Four kills (pretraining, fine-tuning, asking twice), then one run to the end.
 
     The two result folders are fresh and independent, so equal keys and weights also show that the same study run
     twice is the same study.
@@ -107,6 +107,7 @@ def test_sigkill_at_every_stage_leaves_a_report_that_is_byte_identical_to_an_und
     moments: list[Callable[[], bool]] = [
         lambda: any((tmp_path / "results" / "work").glob("*/training/checkpoint-*/COMPLETE")),
         lambda: any(ledger.glob("train/*.json")),
+        lambda: any((tmp_path / "results" / "predictions").rglob("*.parquet")),
         lambda: any(ledger.glob("predict/*.json")),
     ]
     for moment in moments:

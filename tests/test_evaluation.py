@@ -1,0 +1,75 @@
+"""One checkpoint outside of a study, for real: asked once, found again wherever it lies, and behind a server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from completions_server import CompletionsServer
+
+from harness.data import pocket
+from harness.evaluate.engines import EngineName
+from harness.evaluation import Evaluation, Request, Scores
+from harness.progress import Silent
+from harness.study.model import Evaluation as Asked
+
+TASKS = ("pocket_mmlu", "pocket_drop")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    pocket.build_base(folder, {"seed": 5})
+    return folder
+
+
+def evaluated(model: Path | str, results: Path, **changed: Any) -> tuple[Scores, Evaluation]:
+    given: dict[str, Any] = {
+        "tasks": TASKS,
+        "asked": Asked(limit=4, max_new_tokens=4, max_length=512),
+        "engine": EngineName.TRANSFORMERS,
+    }
+    one = Evaluation(Request(model=str(model), results=results, **{**given, **changed}), Silent())
+    return one.run(), one
+
+
+def test_a_checkpoint_is_asked_once_and_found_again_wherever_it_lies(model: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    first, one = evaluated(model, results)
+    assert one.engine.starts == 1, "all tasks are asked in one go"
+    assert [row.task for row in first.tasks] == list(TASKS)
+    assert all(row.items == 4 and row.primary in row.metrics for row in first.tasks)
+    assert (first.engine["engine"], first.engine["dtype"]) == ("transformers", "float32")
+    json.dumps(asdict(first), allow_nan=False)
+    shutil.copytree(model, tmp_path / "moved")
+    again, two = evaluated(tmp_path / "moved", results)
+    assert (two.engine.starts, two.runner.ran) == (0, [])
+    assert (again.checkpoint, again.tasks) == (first.checkpoint, first.tasks)
+
+
+def test_what_a_profile_shares_with_another_is_not_asked_again(model: Path, tmp_path: Path) -> None:
+    own = {"tasks": ("pocket_mmlu",)}
+    evaluated(model, tmp_path, **own)
+    both, one = evaluated(model, tmp_path, profiles=("lm-eval", "strict"), **own)
+    assert one.engine.starts == 0, "the prompts of both are equal"
+    assert [(row.task, row.profile) for row in both.tasks] == [("pocket_mmlu", "lm-eval"), ("pocket_mmlu", "strict")]
+    assert "predict/pocket_mmlu_strict" in one.runner.ran
+
+
+def test_behind_a_server_the_record_names_what_it_says_of_itself(model: Path, tmp_path: Path) -> None:
+    server = CompletionsServer(model)
+    try:
+        served, one = evaluated("pocket", tmp_path, engine=EngineName.SERVER, server=server.url)
+    finally:
+        server.close()
+    own, _ = evaluated(model, tmp_path)
+    assert [row.metrics for row in served.tasks] == [
+        {name: pytest.approx(value, abs=1e-4) for name, value in row.metrics.items()} for row in own.tasks
+    ]
+    assert served.checkpoint != own.checkpoint, "whose weights answer cannot be seen"
+    assert served.engine == {"engine": "server", "engine_version": one.stages.identity["engine_version"], "dtype": ""}
+    assert served.engine["engine_version"] not in ("missing", "")
