@@ -114,7 +114,8 @@ class EvaluationStages:
     def _ask(self, model: Checkpoint, requests: Sequence[Question], bar: Bar) -> Told:
         setting = replace(self.setting, max_length=self._room(model))
         shelf = self.predictions.shelf(
-            {"checkpoint": model.digest, "engine": dict(self.identity), "dtype": self.setting.dtype}
+            {"checkpoint": model.digest, "engine": dict(self.identity), "dtype": self.setting.dtype},
+            room=setting.max_length,
         )
         try:
             return answering.ask(
