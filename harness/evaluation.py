@@ -199,7 +199,7 @@ class Evaluation:
         for subtask, value in zip(facts["subtask"], facts["scores"].get(info.primary, ()), strict=False):
             if value is not None:
                 groups.setdefault(subtask, []).append(value)
-        shown = ("shortened_prompts", "unfinished", "generated_tokens")
+        shown = ("shortened_prompts", "unfinished")
         return TaskScore(
             task=info.of,
             title=info.title,

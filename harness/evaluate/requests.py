@@ -207,6 +207,6 @@ class Answer:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Answer:
-        """Return the answer of `to_row`."""
-        lists = {name: tuple(row[name]) for name in ("logprobs", "greedy", "counts", "tokens")}
+        """Return the answer of `to_row`; what a row lacks is empty."""
+        lists = {name: tuple(row.get(name, ())) for name in ("logprobs", "greedy", "counts", "tokens")}
         return cls(**{**row, **lists})

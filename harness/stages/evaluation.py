@@ -90,7 +90,7 @@ class EvaluationStages:
             target / "answers.jsonl",
             (
                 {
-                    **told.answers[request.key].to_row(),
+                    **_told(told.answers[request.key]),
                     "item": row["item"],
                     "sample": request.sample,
                     "prompt": row["prompt"],
@@ -107,7 +107,6 @@ class EvaluationStages:
             "task": job.stage.arguments["task"],
             "shortened_prompts": shortened,
             "unfinished": sum(answer.finish == "length" for answer in given),
-            "generated_tokens": sum(len(answer.tokens) for answer in given),
         }
         return Made(folder=target, facts=facts, telemetry={"asked": told.asked, "damaged_chunks": len(told.damaged)})
 
@@ -186,7 +185,9 @@ class EvaluationStages:
         answers: dict[str, list[Answer]] = {}
         prompts: dict[str, str] = {}
         for raw in read_jsonl(job.inputs["predictions"] / "answers.jsonl"):
-            answers.setdefault(raw["item"], []).append(Answer.from_row({name: raw[name] for name in Answer.__slots__}))
+            answers.setdefault(raw["item"], []).append(
+                Answer.from_row({name: raw[name] for name in Answer.__slots__ if name in raw})
+            )
             prompts[raw["item"]] = raw["prompt"]
         bar = job.progress.bar(job.stage.name.replace("score/", "scoring ").replace("/", " "))
         info = self._info(job)
@@ -225,6 +226,17 @@ class EvaluationStages:
 
     def _info(self, job: Job) -> TaskInfo:
         return self.infos[job.stage.arguments["task"]]
+
+
+def _told(answer: Answer) -> dict[str, Any]:
+    """Return an answer without its tokens.
+
+    An answer that follows from a longer one has those of that one, so they depend on what was asked before; and what
+    depends on that must not enter the keys of what comes after.
+    """
+    row = answer.to_row()
+    del row["tokens"], row["hidden"]
+    return row
 
 
 def _sampling(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -340,11 +340,11 @@ class TransformersBackend:
         assert self._model is not None
         tokenizer = self._model.tokenizer
         finish = ""
-        if token in text.stop_ids:
+        if token in self._model.end_ids:
+            finish = "end"
+        elif token in text.stop_ids:
             finish = "stop"
             text.made.append(token)
-        elif token in self._model.end_ids:
-            finish = "end"
         else:
             text.made.append(token)
             if tokens.stopped(tokenizer, text.made, text.stops):
@@ -354,7 +354,8 @@ class TransformersBackend:
         if not finish:
             return None
         made, stop = cut(tokens.text_of(tokenizer, text.made), text.stops)
-        return Answer(text=made, tokens=tuple(text.made), finish=finish, stop=stop)
+        hidden = tokens.hides(tokenizer, text.made)
+        return Answer(text=made, tokens=tuple(text.made), finish=finish, stop=stop, hidden=hidden)
 
 
 def _stamp(folder: str) -> list[Any]:

@@ -120,7 +120,8 @@ class Vllm:
         job = _Job(request=request, shared=encoded.one_token, wanted=[scored for _, scored in encoded.pairs])
         if request.kind is Ask.GENERATE:
             self._add_generation(key, job, encoded.prompt)
-        elif not encoded.pairs:
+            return
+        if not encoded.pairs:
             self._done.append((key, Answer(logprobs=(0.0,), counts=(0,))))
             return
         elif request.kind is Ask.TEXT:
@@ -152,6 +153,7 @@ class Vllm:
         if job.stop_ids:
             options["stop_token_ids"] = sorted(job.stop_ids)
         self._add(f"{key}/0", prompt, **options)
+        self._jobs[key] = job
 
     def _add(self, name: str, ids: Sequence[int], **options: Any) -> None:
         from vllm import SamplingParams
@@ -193,13 +195,21 @@ class Vllm:
 
     def _generated(self, job: _Job, made: Any) -> Answer:
         ids = list(made.token_ids)
-        end = self._tokenizer.eos_token_id
-        ended = bool(ids) and ids[-1] in {end, *job.stop_ids}
-        if ended:
-            ids.pop()
+        finish = "length"
+        if made.finish_reason == "stop":
+            # A string, the id of a token in stop_ids or in generation_config.json, or None for the tokenizer's own end.
+            reason = made.stop_reason
+            finish = "stop" if isinstance(reason, str) or reason in job.stop_ids else "end"
+            if finish == "end":
+                ids.pop()
         text, stop = cut(tokens.text_of(self._tokenizer, ids), job.stops)
-        finish = "stop" if stop else "end" if ended else "length"
-        return Answer(text=text, tokens=tuple(ids), finish=finish, stop=stop)
+        return Answer(
+            text=text,
+            tokens=tuple(ids),
+            finish="stop" if stop else finish,
+            stop=stop,
+            hidden=tokens.hides(self._tokenizer, ids),
+        )
 
 
 def _scored(job: _Job) -> Answer:
