@@ -181,14 +181,13 @@ class Evaluation:
         finally:
             if not self._lent:
                 self.engine.stop()
-        asked = [self.runner.ensure(f"predict/{name}") for name in self.infos]
         return Scores(
             model=self.request.model,
             checkpoint=self.model.digest,
             engine={**self.stages.identity, "dtype": self.stages.setting.dtype},
             limit=self.request.asked.limit,
             tasks=scores,
-            damaged_chunks=sum(record.telemetry.get("damaged_chunks", 0) for record in asked),
+            damaged_chunks=len(self.stages.damaged),
         )
 
     def _score(self, name: str) -> TaskScore:

@@ -10,7 +10,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class EvaluationStages:
         identity: name and version of the engine, as they enter keys.
         predictions: where answers are kept.
         allow_unsafe: whether programs may be run where the kernel does not isolate them.
+        damaged: chunks of answers that were found damaged and set aside.
     """
 
     data_dir: Path | None
@@ -49,6 +50,7 @@ class EvaluationStages:
     predictions: Predictions
     open: Open
     allow_unsafe: bool = False
+    damaged: list[str] = field(default_factory=list)
 
     def items(self, job: Job) -> Made:
         """Render the prompts of a task."""
@@ -117,13 +119,15 @@ class EvaluationStages:
             room=setting.max_length,
         )
         try:
-            return answering.ask(
+            told = answering.ask(
                 requests,
                 model=model.path,
                 shelf=shelf,
                 engine=self.open(setting, model.shape),
                 on_answers=_Rate(bar).hear,
             )
+            self.damaged.extend(told.damaged)
+            return told
         finally:
             bar.close()
 
