@@ -95,11 +95,11 @@ def _served(request: Request) -> tuple[Checkpoint, dict[str, str]]:
     backend = ServerBackend(request.server)
     try:
         backend.use(request.model)
-        identity = {**backend.identity, "version": backend.version}
+        identity, positions = {**backend.identity, "version": backend.version}, backend.positions
     finally:
         backend.close()
     name = str(identity["model"])
-    served = Checkpoint(path=Path(name), digest=digest("server", identity), shape=(), dtype="", max_positions=None)
+    served = Checkpoint(path=Path(name), digest=digest("server", identity), shape=(), dtype="", max_positions=positions)
     return served, {"engine": "server", "engine_version": str(identity["version"])}
 
 
