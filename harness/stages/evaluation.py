@@ -158,12 +158,12 @@ class EvaluationStages:
                 return len(shortened)
             hopeless = [row for row in long if not row["shots"]]
             if hopeless:
-                needed = max(told.answers[request.key].too_long for request in requests[hopeless[0]["item"]])
+                first = requests[hopeless[0]["item"]]
                 raise InputError(
-                    f"Item '{hopeless[0]['item']}' needs {needed} tokens without any shot, and prompt and answer"
-                    f" together may have {self._room(model)} ({len(hopeless)} of"
-                    f" {len(rows)} items). Raise evaluation.max_length, take a model with more positions, or leave the"
-                    " task out."
+                    f"Item '{hopeless[0]['item']}' has {max(told.answers[one.key].too_long for one in first)} tokens"
+                    f" without any shot, its answer may have {max(one.max_tokens for one in first)}, and both together"
+                    f" {self._room(model)} ({len(hopeless)} of {len(rows)} items). Raise max_length (no further than"
+                    " the model's positions reach), cap the answer with max_new_tokens, or leave the task out."
                 )
             for row in long:
                 shortened.add(row["item"])
