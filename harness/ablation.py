@@ -175,6 +175,12 @@ class Ablation:
                         f"{info.path} defines '{task}' under the profile '{profile}' and is named '{info.name}'. In a"
                         f" study it has to be named '{name}'."
                     )
+                if not info.higher_is_better:
+                    raise InputError(
+                        f"Task '{task}' is scored by '{info.primary}', of which less is better: a study compares shares"
+                        " between 0 and 1 of which more is better. Leave the task out; `harness eval` asks it of a"
+                        " checkpoint."
+                    )
                 found[name] = info
         return found
 
