@@ -284,3 +284,19 @@ def test_to_score_again_never_trains_and_says_what_is_missing(tmp_path: Path) ->
         after.run()
     assert after.runner.ran == []
     assert files(tmp_path) == written
+
+
+def test_to_score_again_does_not_train_for_answers_that_are_recorded_and_not_kept(tmp_path: Path) -> None:
+    request = Request(study="pocket", pair=("base", "aligned"), seeds=1, results=tmp_path / "results", stored_only=True)
+    before = Ablation(request, Silent())
+    records: dict[str, Record] = {}
+    for stage in before.stages:
+        if stage.kind is not Kind.SCORE:
+            payload = before.runner.payload(stage, {role: records[name] for role, name in stage.inputs.items()})
+            key = stage_key(payload)
+            records[stage.name] = Record(key=key, payload=payload, output=digest("output", key), facts={})
+            before.store.ledger.put(records[stage.name])
+    after = Ablation(request, Silent())
+    with pytest.raises(InputError, match=r"'base' is recorded but not kept in .*objects.*`harness ablate` makes it"):
+        after.run()
+    assert after.runner.ran == []
