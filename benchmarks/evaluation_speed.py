@@ -67,7 +67,7 @@ def ours(tasks: Sequence[str], *, model: Path, data: Path | None, items: int, ma
             rows[name] = (info, found)
             asked += [request for item in found for request in item.requests]
         rendered = time.monotonic()
-        shelf = Predictions(Path(folder) / "predictions").shelf({})
+        shelf = Predictions(Path(folder) / "predictions").shelf({}, room=MAX_LENGTH)
         told = answering.ask(asked, model=model, shelf=shelf, engine=bound)
         answered = time.monotonic()
         primary = {}

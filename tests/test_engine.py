@@ -182,12 +182,12 @@ def test_a_prompt_that_is_too_long_is_not_asked_and_not_cut(engine: Engine, tmp_
     told = answering.ask(
         [long, ONE_TOKEN],
         model=model,
-        shelf=Predictions(tmp_path / "p").shelf({}),
+        shelf=Predictions(tmp_path / "p").shelf({}, room=512),
         engine=engine.bound(setting(EngineName.TRANSFORMERS), shape={}),
     )
     assert told.answers[long.key].too_long > 2000
     assert told.answers[long.key].logprobs == ()
-    assert Predictions(tmp_path / "p").shelf({}).find([long, ONE_TOKEN]).keys() == {ONE_TOKEN.key}
+    assert Predictions(tmp_path / "p").shelf({}, room=512).find([long, ONE_TOKEN]).keys() == {ONE_TOKEN.key}
 
 
 def many(count: int) -> list[Request]:

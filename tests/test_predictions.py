@@ -49,7 +49,7 @@ class Clerk:
 
 
 def shelf(root: Path, checkpoint: str = "c") -> Shelf:
-    return Predictions(root).shelf({"checkpoint": checkpoint, "engine": "clerk", "dtype": "float32"})
+    return Predictions(root).shelf({"checkpoint": checkpoint, "engine": "clerk", "dtype": "float32"}, room=512)
 
 
 def test_what_was_answered_is_not_asked_again_and_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from completions_server import KEY, CompletionsServer
 
 from harness.data import pocket
 from harness.errors import InputError, WorkerError
-from harness.evaluate.engines.server_backend import ServerBackend
+from harness.evaluate.engines.server_backend import ServerBackend, _generated
 from harness.evaluate.engines.transformers_backend import TransformersBackend
 from harness.evaluate.requests import Answer, Ask, Request
 
@@ -345,3 +346,20 @@ def test_a_real_vllm_server_gives_the_answers_of_the_transformers_engine_in_floa
     again = ask(backend, [*SCORED, *MADE, generation("long", long)])
     assert again.pop("long").too_long > LIMIT
     assert_same(again, wanted, ids=False)
+
+
+def test_a_prompt_beyond_what_a_profile_allows_is_not_asked_of_a_server_either(server: CompletionsServer) -> None:
+    """Of a server without /tokenize the length is known with its reply; engines drop the same shots."""
+    server.vllm = False
+    for one in (SCORED[2], MADE[0]):
+        told = ask(connected(server), [replace(one, max_prompt=2), replace(one, item="more", max_prompt=99)])
+        assert (told[one.item].too_long > 2, told["more"].too_long) == (True, 0)
+
+
+def test_a_stop_string_is_named_only_where_the_server_says_that_it_was_met(server: CompletionsServer) -> None:
+    one = generation("free", "Q: Anna has 3 apples.", until=("zzz",), max_tokens=64)
+    told = ask(connected(server), [one])["free"]
+    assert told.stop == ""
+    reply = {"text": "a", "finish_reason": "stop"}
+    for choice, stop in ((reply, ""), ({**reply, "stop_reason": None}, ""), ({**reply, "stop_reason": "zzz"}, "zzz")):
+        assert _generated({"choice": choice, "usage": {}}, one, LIMIT).stop == stop

@@ -195,3 +195,13 @@ def test_stop_strings_that_are_special_tokens_are_stopped_at_by_id(tokenizer: An
     one = request(kind=Ask.GENERATE, continuations=(), until=("\n", "</s>", ""))
     assert tokens.stop_ids(Bytes(), one.until) == {257}
     assert tokens.stop_strings(Bytes(), one) == ("\n", "</s>")
+
+
+def test_special_tokens_without_a_role_are_stopped_at_and_seen_to_be_hidden_too(tokenizer: Any) -> None:
+    """Llama 3's <|eot_id|> and our <|im_start|> have no role such as EOS, and decoding leaves them out all the same."""
+    assert "<|im_start|>" not in tokenizer.all_special_tokens
+    [number] = tokenizer.encode("<|im_start|>", add_special_tokens=False)
+    assert tokens.text_of(tokenizer, [number]) == ""
+    assert tokens.stop_ids(tokenizer, ("<|im_start|>", "\n")) == {number}
+    assert tokens.hides(tokenizer, [50, number])
+    assert not tokens.hides(tokenizer, [50, 51])

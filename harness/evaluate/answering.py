@@ -8,6 +8,7 @@ yet written, and no written one is asked again.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,11 +72,35 @@ def ask(
     with shelf.claims() as claims:
         while missing := [request for key, request in wanted.items() if key not in told.answers]:
             before = len(told.answers)
-            _Round(missing, claims, shelf, told, lambda: on_answers(len(told.answers), len(wanted))).run(model, engine)
+            first = _loosest(missing)
+            _Round(first, claims, shelf, told, lambda: on_answers(len(told.answers), len(wanted))).run(model, engine)
             if len(told.answers) == before:
                 time.sleep(0.2)  # all that is missing is being asked by other processes
             told.answers |= shelf.find(request for request in missing if request.key not in told.answers)
     return told
+
+
+def _loosest(missing: Sequence[Question]) -> list[Question]:
+    """Return questions without those whose answers follow from another one's: these are found once that is there.
+
+    Profiles often share a prompt and differ in where its answer ends.
+    """
+    families: dict[tuple[str, int], list[Question]] = {}
+    for one in missing:
+        if one.kind is Ask.GENERATE and one.temperature == 0:
+            families.setdefault((one.family, one.max_tokens), []).append(one)
+    follow = set()
+    for alike in families.values():
+        for place, one in enumerate(alike):
+            for rank, other in enumerate(alike):
+                if rank != place and _ends_later(other, one) and (rank < place or not _ends_later(one, other)):
+                    follow.add(one.key)
+    return [one for one in missing if one.key not in follow]
+
+
+def _ends_later(other: Question, one: Question) -> bool:
+    """Whether no stop string of one question is complete before one of another's, whatever the text is."""
+    return all(any(stop in longer for stop in one.until if stop) for longer in other.until if longer)
 
 
 def ordered(requests: Iterable[Question]) -> list[Question]:
@@ -110,7 +135,7 @@ class _Round:
     def __init__(
         self, missing: Sequence[Question], claims: Claims, shelf: Shelf, told: Told, heard: Callable[[], None]
     ) -> None:
-        self._left = ordered(missing)
+        self._left = deque(ordered(missing))
         self._claims, self._shelf, self._told, self._heard = claims, shelf, told, heard
         self._held: set[str] = set()
         self._chunk: list[tuple[Request, Answer]] = []
@@ -133,13 +158,15 @@ class _Round:
     def _blocks(self) -> Iterator[Sequence[Request]]:
         """Yield blocks that this process has claimed."""
         while self._left:
+            block: list[Question] = []
             with self._claims.deciding() as others:
-                fresh = self._shelf.find(self._left)
-                self._told.answers |= fresh
-                free = [one for one in self._left if one.key not in fresh and one.key not in others]
-                block, taken = free[:BLOCK], {one.key for one in free[:BLOCK]}
-                self._left = [one for one in free if one.key not in taken]
-                self._held |= taken
+                self._shelf.refresh()
+                while self._left and len(block) < BLOCK:
+                    some = [self._left.popleft() for _ in range(min(BLOCK - len(block), len(self._left)))]
+                    fresh = self._shelf.known(some)
+                    self._told.answers |= fresh
+                    block += [one for one in some if one.key not in fresh and one.key not in others]
+                self._held |= {one.key for one in block}
                 self._claims.hold(self._held)
             if not block:
                 return

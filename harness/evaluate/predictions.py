@@ -15,6 +15,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,20 +33,25 @@ class Predictions:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def shelf(self, identity: Mapping[str, Any]) -> Shelf:
+    def shelf(self, identity: Mapping[str, Any], *, room: int) -> Shelf:
         """Return the shelf of one checkpoint under one engine and precision.
 
         Args:
             identity: digest of the checkpoint, name and version of the engine, precision class.
+            room: tokens that a prompt and its answer may have together.
         """
-        return Shelf(self.root / digest("shelf", identity)[:_NAME], identity)
+        return Shelf(self.root / digest("shelf", identity)[:_NAME], identity, room)
 
 
 class Shelf:
-    """The answers of one checkpoint, as one engine computes them."""
+    """The answers of one checkpoint, as one engine computes them.
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        self.folder, self.identity = folder, identity
+    An answer says that its prompt fitted the room it was asked in. With less room the prompt might lose shots, so such
+    an answer is not found there: what is found depends on the question alone, not on what was asked before.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], room: int) -> None:
+        self.folder, self.identity, self.room = folder, identity, room
         self.damaged: list[str] = []
         self._read: set[str] = set()
         self._exact: dict[str, Answer] = {}
@@ -53,13 +59,18 @@ class Shelf:
 
     def find(self, requests: Iterable[Question]) -> dict[str, Answer]:
         """Return the stored answers by key, also those that follow from a longer greedy answer to the same prompt."""
-        self._refresh()
+        self.refresh()
+        return self.known(requests)
+
+    def known(self, requests: Iterable[Question]) -> dict[str, Answer]:
+        """Return the answers that were there at the last look at the disk."""
         found = {}
         for request in requests:
             answer = self._exact.get(request.key)
             if answer is None and request.kind is Ask.GENERATE and request.temperature == 0:
                 longer = self._families.get(request.family, ())
-                answer = next((made for one in longer if (made := one.shortened(request)) is not None), None)
+                prompt = self.room - request.max_tokens
+                answer = next((made for one in longer if (made := one.shortened(request, prompt)) is not None), None)
             if answer is not None:
                 found[request.key] = answer
         return found
@@ -77,6 +88,7 @@ class Shelf:
                 "kind": request.kind.value,
                 "until": list(request.until),
                 "max_tokens": request.max_tokens,
+                "room": self.room,
                 **answer.to_row(),
             }
             for request, answer in answered
@@ -95,7 +107,7 @@ class Shelf:
         if not path.exists():
             write_atomic(path, json.dumps(self.identity, indent=1, sort_keys=True) + "\n")
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
         """Read the chunks that are new since the last time."""
         import pyarrow.parquet
 
@@ -114,9 +126,12 @@ class Shelf:
                 continue
             for row in pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist():
                 answer = Answer.from_row({name: row[name] for name in Answer.__slots__})
-                self._exact[row["key"]] = answer
+                # A text is read in windows of the room's size.
+                if row["room"] == self.room or (row["room"] < self.room and row["kind"] != Ask.TEXT):
+                    self._exact[row["key"]] = answer
                 if row["kind"] == Ask.GENERATE:
-                    self._families.setdefault(row["family"], []).append(_Greedy(answer, row["max_tokens"]))
+                    longer = _Greedy(answer, row["max_tokens"], row["room"] - row["max_tokens"])
+                    self._families.setdefault(row["family"], []).append(longer)
 
     def claims(self) -> Claims:
         """Return this process's claims on questions, which end with the process."""
@@ -124,23 +139,37 @@ class Shelf:
 
 
 class _Greedy:
-    """A stored greedy answer, from which answers with stricter stops or fewer tokens follow."""
+    """A stored greedy answer, from which answers with stricter stops or fewer tokens follow.
 
-    def __init__(self, answer: Answer, max_tokens: int) -> None:
-        self.answer, self.max_tokens = answer, max_tokens
+    Attributes:
+        max_tokens: how many tokens it could have had.
+        prompt: how many tokens its prompt has at most.
+    """
 
-    def shortened(self, request: Question) -> Answer | None:
-        """Return the answer to a request of the same prompt, None where it does not follow from this one."""
+    def __init__(self, answer: Answer, max_tokens: int, prompt: int) -> None:
+        self.answer, self.max_tokens, self.prompt = answer, max_tokens, prompt
+        # Servers may tell a text without its tokens.
+        self._tokens = len(answer.tokens) if answer.tokens or not answer.text + answer.stop else max_tokens
+
+    def shortened(self, request: Question, prompt: int) -> Answer | None:
+        """Return the answer to a request of the same prompt, None where it does not follow from this one.
+
+        Its tokens are those of the longer answer: how many of them it would have had is not known.
+
+        Args:
+            prompt: how many tokens the prompt may have.
+        """
         own = self.answer
-        if len(own.tokens) > request.max_tokens:
+        if own.hidden or self.prompt > prompt or self._tokens > request.max_tokens:
             return None
-        whole = own.text + own.stop
-        text, stop = cut(whole, request.until)
+        text, stop = cut(own.text + own.stop, request.until)
         if stop:
             return Answer(text=text, tokens=own.tokens, finish="stop", stop=stop)
-        if own.finish == "end" or (own.finish == "length" and self.max_tokens == request.max_tokens):
-            return own
-        return None
+        if own.finish == "end":
+            # The end itself takes a step after the last token.
+            at_limit = len(own.tokens) == request.max_tokens
+            return replace(own, finish="length") if at_limit else own
+        return own if own.finish == "length" and self.max_tokens == request.max_tokens else None
 
 
 class Claims:
@@ -207,7 +236,7 @@ def _schema() -> Any:
         {
             **dict.fromkeys(("key", "family", "item", "kind"), pyarrow.string()),
             "until": pyarrow.list_(pyarrow.string()),
-            "max_tokens": pyarrow.int32(),
+            **dict.fromkeys(("max_tokens", "room"), pyarrow.int32()),
             "logprobs": pyarrow.list_(pyarrow.float64()),
             "greedy": pyarrow.list_(pyarrow.bool_()),
             "counts": numbers,
@@ -216,5 +245,6 @@ def _schema() -> Any:
             "finish": pyarrow.string(),
             "stop": pyarrow.string(),
             "too_long": pyarrow.int32(),
+            "hidden": pyarrow.bool_(),
         }
     )

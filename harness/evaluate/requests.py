@@ -187,6 +187,8 @@ class Answer:
         finish: "stop" (a stop string), "end" (the model ended the text) or "length".
         stop: the stop string that ended it; text + stop is a beginning of what was generated.
         too_long: 0, or the number of tokens of a prompt that leaves no room for its answer: it was not asked.
+        hidden: whether special tokens are among the generated ones, which the text does not show: any stop string could
+            be one of them, so other questions cannot be answered from this text.
     """
 
     logprobs: tuple[float, ...] = ()
@@ -197,6 +199,7 @@ class Answer:
     finish: str = ""
     stop: str = ""
     too_long: int = 0
+    hidden: bool = False
 
     def to_row(self) -> dict[str, Any]:
         """Return the answer as one JSON object."""
@@ -204,6 +207,6 @@ class Answer:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Answer:
-        """Return the answer of `to_row`."""
-        lists = {name: tuple(row[name]) for name in ("logprobs", "greedy", "counts", "tokens")}
+        """Return the answer of `to_row`; what a row lacks is empty."""
+        lists = {name: tuple(row.get(name, ())) for name in ("logprobs", "greedy", "counts", "tokens")}
         return cls(**{**row, **lists})

@@ -10,7 +10,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class EvaluationStages:
         identity: name and version of the engine, as they enter keys.
         predictions: where answers are kept.
         allow_unsafe: whether programs may be run where the kernel does not isolate them.
+        damaged: chunks of answers that were found damaged and set aside.
     """
 
     data_dir: Path | None
@@ -49,6 +50,7 @@ class EvaluationStages:
     predictions: Predictions
     open: Open
     allow_unsafe: bool = False
+    damaged: list[str] = field(default_factory=list)
 
     def items(self, job: Job) -> Made:
         """Render the prompts of a task."""
@@ -90,7 +92,7 @@ class EvaluationStages:
             target / "answers.jsonl",
             (
                 {
-                    **told.answers[request.key].to_row(),
+                    **_told(told.answers[request.key]),
                     "item": row["item"],
                     "sample": request.sample,
                     "prompt": row["prompt"],
@@ -107,23 +109,25 @@ class EvaluationStages:
             "task": job.stage.arguments["task"],
             "shortened_prompts": shortened,
             "unfinished": sum(answer.finish == "length" for answer in given),
-            "generated_tokens": sum(len(answer.tokens) for answer in given),
         }
         return Made(folder=target, facts=facts, telemetry={"asked": told.asked, "damaged_chunks": len(told.damaged)})
 
     def _ask(self, model: Checkpoint, requests: Sequence[Question], bar: Bar) -> Told:
         setting = replace(self.setting, max_length=self._room(model))
         shelf = self.predictions.shelf(
-            {"checkpoint": model.digest, "engine": dict(self.identity), "dtype": self.setting.dtype}
+            {"checkpoint": model.digest, "engine": dict(self.identity), "dtype": self.setting.dtype},
+            room=setting.max_length,
         )
         try:
-            return answering.ask(
+            told = answering.ask(
                 requests,
                 model=model.path,
                 shelf=shelf,
                 engine=self.open(setting, model.shape),
                 on_answers=_Rate(bar).hear,
             )
+            self.damaged.extend(told.damaged)
+            return told
         finally:
             bar.close()
 
@@ -154,12 +158,12 @@ class EvaluationStages:
                 return len(shortened)
             hopeless = [row for row in long if not row["shots"]]
             if hopeless:
-                needed = max(told.answers[request.key].too_long for request in requests[hopeless[0]["item"]])
+                first = requests[hopeless[0]["item"]]
                 raise InputError(
-                    f"Item '{hopeless[0]['item']}' needs {needed} tokens without any shot, and prompt and answer"
-                    f" together may have {self._room(model)} ({len(hopeless)} of"
-                    f" {len(rows)} items). Raise evaluation.max_length, take a model with more positions, or leave the"
-                    " task out."
+                    f"Item '{hopeless[0]['item']}' has {max(told.answers[one.key].too_long for one in first)} tokens"
+                    f" without any shot, its answer may have {max(one.max_tokens for one in first)}, and both together"
+                    f" {self._room(model)} ({len(hopeless)} of {len(rows)} items). Raise max_length (no further than"
+                    " the model's positions reach), cap the answer with max_new_tokens, or leave the task out."
                 )
             for row in long:
                 shortened.add(row["item"])
@@ -185,7 +189,9 @@ class EvaluationStages:
         answers: dict[str, list[Answer]] = {}
         prompts: dict[str, str] = {}
         for raw in read_jsonl(job.inputs["predictions"] / "answers.jsonl"):
-            answers.setdefault(raw["item"], []).append(Answer.from_row({name: raw[name] for name in Answer.__slots__}))
+            answers.setdefault(raw["item"], []).append(
+                Answer.from_row({name: raw[name] for name in Answer.__slots__ if name in raw})
+            )
             prompts[raw["item"]] = raw["prompt"]
         bar = job.progress.bar(job.stage.name.replace("score/", "scoring ").replace("/", " "))
         info = self._info(job)
@@ -224,6 +230,17 @@ class EvaluationStages:
 
     def _info(self, job: Job) -> TaskInfo:
         return self.infos[job.stage.arguments["task"]]
+
+
+def _told(answer: Answer) -> dict[str, Any]:
+    """Return an answer without its tokens.
+
+    An answer that follows from a longer one has those of that one, so they depend on what was asked before; and what
+    depends on that must not enter the keys of what comes after.
+    """
+    row = answer.to_row()
+    del row["tokens"], row["hidden"]
+    return row
 
 
 def _sampling(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -140,6 +140,11 @@ class ServerBackend:
         except (RefusedError, KeyError, TypeError):
             return None
 
+    @property
+    def positions(self) -> int | None:
+        """Tokens that prompt and answer may have together, as far as the server says."""
+        return self._limit if self._limit < 2**31 else None
+
     def submit(self, key: str, request: Request) -> None:
         """Take a request under a key; it is sent when one of the threads is free."""
         assert self.identity, "use(model) comes first"
@@ -316,7 +321,7 @@ class ServerBackend:
                     return Answer(too_long=_prompt_length(error.message, self._limit))
                 raise
             begin = counts[context]
-            if len(whole["tokens"]) >= self._limit:
+            if len(whole["tokens"]) >= self._limit or 0 < request.max_prompt < len(whole["tokens"]):
                 return Answer(too_long=len(whole["tokens"]))
             values, tops = whole["token_logprobs"][begin:], whole["top_logprobs"][begin:]
             if not values:
@@ -352,7 +357,7 @@ def _generated(reply: Mapping[str, Any], request: Request, limit: int) -> Answer
     choice, usage = reply["choice"], reply["usage"]
     made, prompt = usage.get("completion_tokens"), int(usage.get("prompt_tokens") or 1)
     short = choice["finish_reason"] == "length" and made is not None and made < request.max_tokens
-    if short or prompt + request.max_tokens > limit:
+    if short or prompt + request.max_tokens > limit or 0 < request.max_prompt < prompt:
         return Answer(too_long=prompt)
     text, stop = cut(tokens.storable(choice["text"]), request.until)
     ids = list(choice.get("token_ids") or ())
@@ -363,11 +368,10 @@ def _generated(reply: Mapping[str, Any], request: Request, limit: int) -> Answer
         # vLLM names the stop string; an end token has no reason, or its id.
         finish = "stop" if isinstance(reason, str) else "end"
         ids = ids if finish == "stop" else ids[:-1]
+        stop = stop or (reason if isinstance(reason, str) else "")  # the server has cut it off
     else:
         # Others do not say which it was; only without stop strings it must have been the model.
         finish = "stop" if request.until else "end"
-    if finish == "stop" and not stop and len(request.until) == 1:
-        [stop] = request.until  # the server has cut it off
     return Answer(text=text, tokens=tuple(ids), finish=finish, stop=stop)
 
 

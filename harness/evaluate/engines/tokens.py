@@ -7,8 +7,9 @@ whole or answered with `Answer(too_long=n)`.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,8 +143,24 @@ def stop_strings(tokenizer: Any, request: Request) -> tuple[str, ...]:
 
 def stop_ids(tokenizer: Any, until: Iterable[str]) -> frozenset[int]:
     """Return the ids of those stop strings that are special tokens: decoding leaves them out, so no text shows them."""
-    special = set(tokenizer.all_special_tokens)
-    return frozenset(int(tokenizer.convert_tokens_to_ids(stop)) for stop in until if stop in special)
+    special = _special(tokenizer)
+    return frozenset(special[stop] for stop in until if stop in special)
+
+
+def hides(tokenizer: Any, ids: Iterable[int]) -> bool:
+    """Whether special tokens are among generated ids, so that their text does not show all."""
+    return not set(_special(tokenizer).values()).isdisjoint(ids)
+
+
+@functools.lru_cache(maxsize=2)
+def _special(tokenizer: Any) -> dict[str, int]:
+    """Return the special tokens by name: those with a role, and all others that decoding leaves out."""
+    added = {str(token): int(number) for number, token in _added(tokenizer).items() if token.special}
+    return {one: int(tokenizer.convert_tokens_to_ids(one)) for one in tokenizer.all_special_tokens} | added
+
+
+def _added(tokenizer: Any) -> Mapping[int, Any]:
+    return getattr(tokenizer, "added_tokens_decoder", {})
 
 
 def text_of(tokenizer: Any, ids: Sequence[int]) -> str:

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError
-from harness.evaluate.engines import forest, tokens
+from harness.evaluate.engines import files, forest, tokens
 from harness.evaluate.engines.causal import CausalModel, Generating
 from harness.evaluate.engines.forest import Ids
 from harness.evaluate.requests import Answer, Ask, Request
@@ -127,11 +126,11 @@ class TransformersBackend:
             InputError: the folder lacks weights that its config.json needs.
         """
         assert not self.pending, "answers of the former weights are still wanted"
-        if _stamp(model) != self._stamp:
+        if files.stamp(model) != self._stamp:
             self._forget()
             self._model = None  # frees the former weights before the new ones come
             self._model = CausalModel(model, dtype=self.dtype, device=self.device)
-            self._stamp = _stamp(model)
+            self._stamp = files.stamp(model)
             self._room = (self._model.free_bytes or 4 * _ROOM) // 4
         assert self._model is not None
         return {
@@ -340,11 +339,11 @@ class TransformersBackend:
         assert self._model is not None
         tokenizer = self._model.tokenizer
         finish = ""
-        if token in text.stop_ids:
+        if token in self._model.end_ids:
+            finish = "end"
+        elif token in text.stop_ids:
             finish = "stop"
             text.made.append(token)
-        elif token in self._model.end_ids:
-            finish = "end"
         else:
             text.made.append(token)
             if tokens.stopped(tokenizer, text.made, text.stops):
@@ -354,13 +353,8 @@ class TransformersBackend:
         if not finish:
             return None
         made, stop = cut(tokens.text_of(tokenizer, text.made), text.stops)
-        return Answer(text=made, tokens=tuple(text.made), finish=finish, stop=stop)
-
-
-def _stamp(folder: str) -> list[Any]:
-    """Return what changes when other weights come to lie in a folder."""
-    files = sorted(Path(folder).glob("*.safetensors"))
-    return [folder, *((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)]
+        hidden = tokens.hides(tokenizer, text.made)
+        return Answer(text=made, tokens=tuple(text.made), finish=finish, stop=stop, hidden=hidden)
 
 
 def draw(logits: NDArray[np.float64], request: Request, generator: np.random.Generator) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.evaluate.engines import proof, tokens
+from harness.evaluate.engines import files, proof, tokens
 from harness.evaluate.engines.worker import CannotSwap
 from harness.evaluate.requests import Answer, Ask, Request
 from harness.evaluate.texts import cut
@@ -50,7 +50,8 @@ class Vllm:
         """
         self._dtype, self._room = dtype, max_length
         self._llm: Any = None
-        self._model = ""
+        self._stamp: list[Any] = []
+        self._texts: dict[str, str] = {}
         self._proof = ""
         self._jobs: dict[str, _Job] = {}
         self._done: list[tuple[str, Answer]] = []
@@ -62,7 +63,7 @@ class Vllm:
 
         if self._llm is None:
             self._start(model)
-        elif model != self._model:
+        elif files.stamp(model) != self._stamp:
             self._swap(model)
         # Answers must not depend on what was asked before.
         self._llm.reset_prefix_cache()
@@ -83,7 +84,7 @@ class Vllm:
             gpu_memory_utilization=float(os.environ.get("HARNESS_GPU_SHARE", "0.85")),
             logits_processors=[Forcing],
         )
-        self._model = model
+        self._took(model)
         self._tokenizer = self._llm.get_tokenizer()
         try:
             self._prove(model)
@@ -93,13 +94,19 @@ class Vllm:
     def _swap(self, model: str) -> None:
         if not self._proof.startswith("compared"):
             raise CannotSwap(self._proof)
+        if files.about_texts(model) != self._texts:
+            # vLLM keeps the tokenizer and the end tokens that it started with.
+            raise CannotSwap("another tokenizer or other end tokens")
         try:
             self._llm.collective_rpc("reload_weights", kwargs={"weights_path": model})
             self._llm.apply_model(_repack_head)
             self._prove(model)
         except proof.Unproved as reason:
             raise CannotSwap(str(reason)) from None
-        self._model = model
+        self._took(model)
+
+    def _took(self, model: str) -> None:
+        self._stamp, self._texts = files.stamp(model), files.about_texts(model)
 
     def _prove(self, model: str) -> None:
         [count] = self._llm.apply_model(_Comparison(model))
@@ -120,7 +127,8 @@ class Vllm:
         job = _Job(request=request, shared=encoded.one_token, wanted=[scored for _, scored in encoded.pairs])
         if request.kind is Ask.GENERATE:
             self._add_generation(key, job, encoded.prompt)
-        elif not encoded.pairs:
+            return
+        if not encoded.pairs:
             self._done.append((key, Answer(logprobs=(0.0,), counts=(0,))))
             return
         elif request.kind is Ask.TEXT:
@@ -152,6 +160,7 @@ class Vllm:
         if job.stop_ids:
             options["stop_token_ids"] = sorted(job.stop_ids)
         self._add(f"{key}/0", prompt, **options)
+        self._jobs[key] = job
 
     def _add(self, name: str, ids: Sequence[int], **options: Any) -> None:
         from vllm import SamplingParams
@@ -193,13 +202,21 @@ class Vllm:
 
     def _generated(self, job: _Job, made: Any) -> Answer:
         ids = list(made.token_ids)
-        end = self._tokenizer.eos_token_id
-        ended = bool(ids) and ids[-1] in {end, *job.stop_ids}
-        if ended:
-            ids.pop()
+        finish = "length"
+        if made.finish_reason == "stop":
+            # A string, the id of a token in stop_ids or in generation_config.json, or None for the tokenizer's own end.
+            reason = made.stop_reason
+            finish = "stop" if isinstance(reason, str) or reason in job.stop_ids else "end"
+            if finish == "end":
+                ids.pop()
         text, stop = cut(tokens.text_of(self._tokenizer, ids), job.stops)
-        finish = "stop" if stop else "end" if ended else "length"
-        return Answer(text=text, tokens=tuple(ids), finish=finish, stop=stop)
+        return Answer(
+            text=text,
+            tokens=tuple(ids),
+            finish="stop" if stop else finish,
+            stop=stop,
+            hidden=tokens.hides(self._tokenizer, ids),
+        )
 
 
 def _scored(job: _Job) -> Answer:

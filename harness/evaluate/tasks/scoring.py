@@ -35,7 +35,7 @@ def scores(
     Of several filters the first one that has a metric gives it its plain name; of the others it is called
     "metric,filter", as lm-eval does. A weighted value (perplexity) is `metric` and `metric.weight`; a metric whose
     items are tuples (f1 of a corpus: gold and prediction) is `metric.0`, `metric.1`, ...; see `aggregate`. A value that
-    is no number for an item is absent there. Where a filter extracts by a pattern, `unextracted` is the share of the
+    is no finite number for an item is absent there. Where a filter extracts by a pattern, `unextracted` is the share of the
     item's responses that it found nothing in.
 
     Args:
@@ -138,9 +138,11 @@ def _share(response: Any, fallback: Any) -> float:
 def _kept(leaf: Leaf, metric: str, value: Any, how: Callable[[list[Any]], Any] | None) -> dict[str, float]:
     """Return how one metric of an item is stored."""
     if _number(value):
-        return {} if math.isnan(value) else {metric: float(value)}
+        return {metric: float(value)} if math.isfinite(value) else {}
     named = getattr(how, "__name__", "")
     if isinstance(value, (tuple, list)) and all(_number(part) for part in value):
+        if not all(math.isfinite(part) for part in value):
+            return {}
         if named in ("weighted_perplexity", "bits_per_byte"):
             return {metric: float(value[0]), metric + _WEIGHT: float(value[1])}
         return {f"{metric}.{place}": float(part) for place, part in enumerate(value)}
@@ -164,7 +166,7 @@ def aggregate(
     """Return the metrics of the whole task: lm-eval's aggregation in every subtask, then their mean by `info.average`.
 
     A micro average weighs a subtask by its scored items, as lm-eval's groups do. A subtask without a metric takes no
-    part in it. Corpus metrics of texts (bleu, chrf, ter) are not among them: no item has them.
+    part in it, nor has the task a metric whose value is no finite number. Corpus metrics of texts (bleu, chrf, ter) are not among them: no item has them.
 
     Args:
         rows: the items as stored.
@@ -182,7 +184,8 @@ def aggregate(
             how = _mean if getattr(how, "__name__", "") == "brier_score" else how
             with leaf.steady(f"average '{metric}'"):
                 totals.setdefault(metric, []).append((len(own), float(how(values))))
-    return {metric: _averaged(found, info.average) for metric, found in totals.items()}
+    whole = {metric: _averaged(found, info.average) for metric, found in totals.items()}
+    return {metric: value for metric, value in whole.items() if math.isfinite(value)}
 
 
 def _columns(items: Sequence[Mapping[str, float]]) -> dict[str, list[Any]]:
