@@ -175,6 +175,12 @@ class Ablation:
                         f"{info.path} defines '{task}' under the profile '{profile}' and is named '{info.name}'. In a"
                         f" study it has to be named '{name}'."
                     )
+                if not info.higher_is_better:
+                    raise InputError(
+                        f"Task '{task}' is scored by '{info.primary}', of which less is better: a study compares shares"
+                        " between 0 and 1 of which more is better. Leave the task out; `harness eval` asks it of a"
+                        " checkpoint."
+                    )
                 found[name] = info
         return found
 
@@ -189,14 +195,20 @@ class Ablation:
                 " ablate` with the same study, variants and seeds first."
             )
         for arm, seed, model in runs(self.choice):
-            names = [score_name(arm, seed, task, kind="predict") for task in self.choice.definitions]
-            asked = all(self.runner.state(name) is State.CACHED for name in names)
+            known = all(self._has_answers(arm, seed, task) for task in self.choice.definitions)
             record = models[model]
-            if not asked and record is not None and self.store.objects.get(record.output) is None:
+            if not known and record is not None and self.store.objects.get(record.output) is None:
                 raise InputError(
                     f"The checkpoint of stage '{model}' is recorded but not kept in {self.store.root / 'objects'}, and"
                     " answers are found by its weights. `harness ablate` makes it again."
                 )
+
+    def _has_answers(self, arm: str, seed: int | None, task: str) -> bool:
+        """Whether a checkpoint's scores are there, or its answers in a form that can be scored without it."""
+        if self.runner.state(score_name(arm, seed, task)) is State.CACHED:
+            return True
+        record = self.runner.peek(score_name(arm, seed, task, kind="predict"))
+        return record is not None and self.store.objects.get(record.output) is not None
 
     def _ask(self) -> None:
         """Ask every checkpoint all tasks that it was not asked yet in one go; the stages then find their answers."""

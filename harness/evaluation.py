@@ -62,6 +62,7 @@ class TaskScore:
     Attributes:
         metrics: by lm-eval's aggregation, or the definition's average over subtasks.
         subtasks: the primary metric by subtask.
+        unscored: items that have no primary metric, and take no part in it.
         facts: of the asking: prompts that lost shots, answers that did not end, isolation of programs.
     """
 
@@ -73,6 +74,7 @@ class TaskScore:
     items: int
     metrics: Mapping[str, float]
     subtasks: Mapping[str, float]
+    unscored: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -195,7 +197,9 @@ class Evaluation:
         facts = self.runner.ensure(f"score/{name}").facts
         asked = self.runner.ensure(f"predict/{name}").facts
         groups: dict[str, list[float]] = {}
-        for subtask, value in zip(facts["subtask"], facts["scores"].get(info.primary, ()), strict=False):
+        # A metric of the whole corpus has no values of items.
+        values = facts["scores"].get(info.primary, ())
+        for subtask, value in zip(facts["subtask"], values, strict=False):
             if value is not None:
                 groups.setdefault(subtask, []).append(value)
         shown = ("shortened_prompts", "unfinished")
@@ -207,7 +211,8 @@ class Evaluation:
             chance=info.chance,
             items=len(facts["item"]),
             metrics=facts["aggregate"],
-            subtasks={subtask: sum(values) / len(values) for subtask, values in groups.items()},
+            subtasks={subtask: sum(own) / len(own) for subtask, own in groups.items()},
+            unscored=sum(value is None for value in values),
             facts={key: asked[key] for key in shown}
             | {key: facts[key] for key in ("isolation", "verdicts") if key in facts},
         )

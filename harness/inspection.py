@@ -66,12 +66,9 @@ class Inspection:
             InputError: no item or several have that name, or the study has not been evaluated.
         """
         choice = self._ablation.choice
-        found = []
-        for task in choice.definitions:
-            names = [row["item"] for row in self._items(task)]
-            exact = [one for one in names if one == name or one.endswith(f"/{name}")]
-            for item in exact or [one for one in names if name in one]:
-                found.append((task, item))
+        every = [(task, row["item"]) for task in choice.definitions for row in self._items(task)]
+        exact = [(task, item) for task, item in every if item == name or item.endswith((f"/{name}", f"::{name}"))]
+        found = exact or [(task, item) for task, item in every if name in item]
         if not found:
             raise InputError(
                 f"No item of study '{self._ablation.study.name}' is named '{name}'. `harness predictions diff` prints"

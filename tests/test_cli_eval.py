@@ -226,6 +226,21 @@ def test_a_study_whose_profile_a_task_does_not_have_is_refused(tmp_path: Path) -
     assert files(tmp_path) == {"own.toml"}
 
 
+def test_a_study_of_a_task_in_which_less_is_better_is_refused_before_any_training(tmp_path: Path) -> None:
+    """Its rise would be called an improvement, or the report would fail after the last training."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "own.yaml").write_text(
+        "task: own_text\ndataset_path: json\noutput_type: loglikelihood_rolling\n"
+        "metric_list:\n  - metric: word_perplexity\n"
+    )
+    study, count = re.subn("^tasks = .*$", 'tasks = ["own_text"]\ntasks_path = "own"', POCKET, flags=re.MULTILINE)
+    assert count == 1
+    (tmp_path / "own.toml").write_text(study)
+    done = harness(tmp_path, "ablate", "own.toml", "--dry-run")
+    refused(done)
+    assert "Task 'own_text' is scored by 'word_perplexity', of which less is better" in done.words
+
+
 def test_a_definition_under_a_profile_is_named_as_studies_name_it(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.yaml").write_text("task: mine\ndataset_path: json\n")
@@ -269,3 +284,19 @@ def test_to_score_again_never_trains_and_says_what_is_missing(tmp_path: Path) ->
         after.run()
     assert after.runner.ran == []
     assert files(tmp_path) == written
+
+
+def test_to_score_again_does_not_train_for_answers_that_are_recorded_and_not_kept(tmp_path: Path) -> None:
+    request = Request(study="pocket", pair=("base", "aligned"), seeds=1, results=tmp_path / "results", stored_only=True)
+    before = Ablation(request, Silent())
+    records: dict[str, Record] = {}
+    for stage in before.stages:
+        if stage.kind is not Kind.SCORE:
+            payload = before.runner.payload(stage, {role: records[name] for role, name in stage.inputs.items()})
+            key = stage_key(payload)
+            records[stage.name] = Record(key=key, payload=payload, output=digest("output", key), facts={})
+            before.store.ledger.put(records[stage.name])
+    after = Ablation(request, Silent())
+    with pytest.raises(InputError, match=r"'base' is recorded but not kept in .*objects.*`harness ablate` makes it"):
+        after.run()
+    assert after.runner.ran == []

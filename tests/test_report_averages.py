@@ -91,6 +91,24 @@ def test_an_interval_of_a_macro_average_holds_its_mean() -> None:
         assert estimate.low <= estimate.mean <= estimate.high
 
 
+@pytest.mark.parametrize("right", [[0.0, 0.0, 0.0, 1.0], [1.0] * 4, [0.0] * 4])
+def test_a_right_answer_in_a_small_subtask_counts_for_more_than_one_and_the_report_stands(right: list[float]) -> None:
+    """BBH under instructeval: an item of a subtask of 146 counts 1.65 times in the average of 27 subtasks."""
+
+    def change(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+        own = right if name.startswith("score/clean/") else [0.0] * 4
+        same = {"item": FOUR, "cluster": FOUR, "subtask": SUBTASKS, "prompt": list(map(str, FOUR))}
+        return facts | same | {"scores": {"acc": own}}
+
+    infos = {name: replace(info, average="macro") for name, info in INFOS.items()}
+    row = assembled(change, infos=infos).tasks[0]
+    assert isinstance(row.gap, compare.Gap)
+    wanted = (sum(right[:3]) / 3 + right[3]) / 2
+    assert row.scores["clean"].mean == pytest.approx(wanted)
+    assert row.gap.absolute == pytest.approx(wanted)
+    assert -1 <= row.gap.low <= row.gap.absolute <= row.gap.high <= 1
+
+
 # --- metrics that not every item has ----------------------------------------------------------------------
 
 
@@ -118,6 +136,11 @@ def test_a_metric_of_the_whole_corpus_is_refused_with_what_to_do() -> None:
     scores = {"acc.0": [1.0] * len(ITEMS), "acc.1": [0.0] * len(ITEMS)}
     with pytest.raises(InputError, match=r"'pocket MMLU' has no 'acc' of single items.*--tasks.*harness eval"):
         assembled(lambda _, facts: facts | {"scores": scores})
+
+
+def test_a_metric_that_is_no_share_is_refused_with_the_name_of_its_task() -> None:
+    with pytest.raises(InputError, match=r"'pocket MMLU' gives an item a 'acc' of -12\.5.*--tasks"):
+        assembled(lambda _, facts: facts | {"scores": {"acc": [-12.5] * len(ITEMS)}})
 
 
 # --- profiles --------------------------------------------------------------------------------------------

@@ -103,9 +103,10 @@ def _number(row: TaskScore, value: float | None) -> str:
 def _error(row: TaskScore) -> str:
     """Return the standard error over items of a share."""
     value = row.metrics.get(row.primary)
-    if value is None or not 0 <= value <= 1 or row.items < 2:
+    count = row.items - row.unscored
+    if value is None or not 0 <= value <= 1 or count < 2:
         return ""
-    return f"{100 * math.sqrt(value * (1 - value) / (row.items - 1)):.1f}"
+    return f"{100 * math.sqrt(value * (1 - value) / (count - 1)):.1f}"
 
 
 def _notes(scores: Scores) -> list[str]:
@@ -126,6 +127,8 @@ def _notes(scores: Scores) -> list[str]:
 
 def _losses(row: TaskScore) -> Iterator[str]:
     """Yield what stands between the score and the questions."""
+    if row.unscored:
+        yield f"{row.unscored} items have no {row.primary} and are left out of it"
     if row.facts["shortened_prompts"]:
         yield f"{row.facts['shortened_prompts']} prompts were too long and lost shots"
     if row.facts["unfinished"]:

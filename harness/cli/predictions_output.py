@@ -7,6 +7,7 @@ are escaped. With --format json stdout is one JSON document and nothing else.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -67,7 +68,7 @@ def _change(one: Shown) -> float:
 def _print_item(one: Shown) -> None:
     out = console()
     out.print()
-    out.print(Text(f"{one.item}  ({one.task})", style="bold"), soft_wrap=True)
+    out.print(Text(f"{visible(one.item)}  ({one.task})", style="bold"), soft_wrap=True)
     if len({given.prompt for given in one.given}) > 1:
         out.print(Text("The prompts of the arms differ: they cannot be compared.", style="red"))
     context = one.request.contexts[0]
@@ -82,7 +83,7 @@ def _print_item(one: Shown) -> None:
     if any(given.extracted for given in one.given):
         table.add_row("read", *[Text(_plain(given.extracted)) for given in one.given])
     for name in sorted({name for given in one.given for name in given.scores}):
-        table.add_row(name, *[Text(f"{given.scores[name]:.4g}" if name in given.scores else "") for given in one.given])
+        table.add_row(Text(name), *[Text(f"{given.scores[name]:.4g}" if name in given.scores else "") for given in one.given])
     out.print(table)
 
 
@@ -119,5 +120,15 @@ def _document(one: Shown) -> dict[str, Any]:
 
 
 def _print_json(document: list[dict[str, Any]]) -> None:
-    sys.stdout.write(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=True) + "\n")
+    text = json.dumps(_finite(document), indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _finite(value: Any) -> Any:
+    """Return a document without what JSON has no number for: the log-probability of what cannot be said is null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, (list, tuple)) else value

@@ -95,6 +95,7 @@ def gap(
     treated: Scores,
     clusters: Clusters | None = None,
     *,
+    weights: Scores | None = None,
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Gap:
@@ -104,6 +105,7 @@ def gap(
         reference: float [seeds, items] in [0, 1].
         treated: float [seeds, items] in [0, 1], the same items in the same order; seeds may differ in number.
         clusters: one label per item (subject, subtask, passage), or None when items are independent.
+        weights: float [items], mean 1: what every item counts in the averages; None = all alike.
         seed: of no effect: the method is in closed form and draws nothing. Kept for resampling methods.
         confidence: of the two-sided intervals, between 0 and 1.
 
@@ -114,7 +116,7 @@ def gap(
         InputError: shapes that do not match, NaN, scores outside [0, 1], an impossible confidence.
     """
     del seed
-    arms = _checked(reference, "reference", confidence), _checked(treated, "treated", confidence)
+    arms = _checked(reference, "reference", weights, confidence), _checked(treated, "treated", weights, confidence)
     if arms[0].shape[1] != arms[1].shape[1]:
         raise InputError(f"reference has {arms[0].shape[1]} items, treated {arms[1].shape[1]}; pair the arms first")
     groups = grouped(clusters, arms[0].shape[1])
@@ -148,7 +150,9 @@ def gap(
     )
 
 
-def interval(scores: Scores, clusters: Clusters | None = None, *, confidence: float = 0.95) -> Estimate:
+def interval(
+    scores: Scores, clusters: Clusters | None = None, *, weights: Scores | None = None, confidence: float = 0.95
+) -> Estimate:
     """Mean of one arm over float [seeds, items] in [0, 1], and its interval, within [0, 1].
 
     The formulas are those of `gap` for one arm (1/S in place of 1/S_r + 1/S_t, nu = S - 1): over new items
@@ -157,7 +161,7 @@ def interval(scores: Scores, clusters: Clusters | None = None, *, confidence: fl
     Raises:
         InputError: as for `gap`.
     """
-    arm = _checked(scores, "scores", confidence)
+    arm = _checked(scores, "scores", weights, confidence)
     groups = grouped(clusters, arm.shape[1])
     mean, values = mean_of(arm.ravel()), item_means(arm)
     runs = run_variance((arm,), groups) if arm.shape[0] > 1 else None
@@ -167,8 +171,8 @@ def interval(scores: Scores, clusters: Clusters | None = None, *, confidence: fl
     return Estimate(mean=mean, low=low, high=high)
 
 
-def _checked(scores: Scores, name: str, confidence: float) -> Scores:
-    """Return scores as a C-ordered float64 array, so that sums over seeds do not depend on memory layout."""
+def _checked(scores: Scores, name: str, weights: Scores | None, confidence: float) -> Scores:
+    """Return weighted scores as a C-ordered float64 array, so that sums over seeds do not depend on memory layout."""
     array = np.ascontiguousarray(scores, dtype=np.float64)
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(f"{name}: shape {array.shape}; give [seeds, items] with at least one of each")
@@ -179,7 +183,7 @@ def _checked(scores: Scores, name: str, confidence: float) -> Scores:
         )
     if not 0 < confidence < 1:
         raise InputError(f"confidence is {confidence}; give a fraction between 0 and 1, such as 0.95")
-    return array
+    return array if weights is None else array * weights
 
 
 def _bound(values: Scores, mean: float, least: float, groups: Groups, confidence: float) -> tuple[float, float] | None:

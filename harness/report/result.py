@@ -315,7 +315,7 @@ def _primary(info: Any, facts: Sequence[Mapping[str, Any]]) -> _Floats:
     """Return the primary metric [seeds, items], NaN where an item has none.
 
     Raises:
-        InputError: no item has it, such as a metric of a whole corpus.
+        InputError: no item has it, such as a metric of a whole corpus, or it is no share.
     """
     scores = np.array(
         [one["scores"].get(info.primary) or [None] * len(one["item"]) for one in facts],
@@ -325,6 +325,12 @@ def _primary(info: Any, facts: Sequence[Mapping[str, Any]]) -> _Floats:
         raise InputError(
             f"Task '{info.title}' has no '{info.primary}' of single items, so arms cannot be compared item by item."
             " Leave it out with --tasks; `harness eval` gives a checkpoint's value for the whole task."
+        )
+    outside = scores[(scores < 0) | (scores > 1)]
+    if outside.size:
+        raise InputError(
+            f"Task '{info.title}' gives an item a '{info.primary}' of {outside[0]:g}, and what is compared is shares"
+            " between 0 and 1. Leave it out with --tasks; `harness eval` gives a checkpoint's value for the whole task."
         )
     return scores
 
@@ -340,7 +346,7 @@ class _Average:
     def interval(self, arm: compare.Arm) -> compare.Estimate:
         """Return the average of an arm over the items that have a score under every seed."""
         has = arm.only({item for item, own in zip(arm.items, arm.scores.T, strict=True) if not np.isnan(own).any()})
-        return compare.interval(has.scores * self._weights(has.items), self._clusters(has.items))
+        return compare.interval(has.scores, self._clusters(has.items), weights=self._weights(has.items))
 
     def gap(self, reference: compare.Arm, treated: compare.Arm) -> compare.Gap | compare.Incomparable:
         """Return the difference of two arms' averages."""
@@ -348,13 +354,13 @@ class _Average:
         if isinstance(paired, compare.Incomparable):
             return paired
         weights = self._weights(paired.items)
-        return compare.gap(paired.reference * weights, paired.treated * weights, self._clusters(paired.items), seed=0)
+        return compare.gap(paired.reference, paired.treated, self._clusters(paired.items), weights=weights, seed=0)
 
     def _clusters(self, items: Sequence[str]) -> np.ndarray[Any, Any]:
         return np.array([self.clusters[item] for item in items])
 
     def _weights(self, items: Sequence[str]) -> _Floats:
-        """Return what every item's score is multiplied by [items], so that the mean is the average of these items."""
+        """Return what every item counts [items], so that the mean is the average of these items."""
         if self.average == "micro":
             return np.ones(len(items))
         own = [self.subtasks[item] for item in items]

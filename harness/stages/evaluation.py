@@ -202,8 +202,11 @@ class EvaluationStages:
             )
         benchmarks.forget()
         bar.close()
+        # Of choices after contexts of their own the probabilities do not add up to anything.
+        asked = read_jsonl(job.inputs["items"] / "requests.jsonl")
+        shared = {raw["item"] for raw in asked if len(raw["contexts"]) == 1}
         for item, own in answers.items():
-            if (mass := _choice_mass(own)) is not None:
+            if item in shared and (mass := _choice_mass(own)) is not None:
                 scored[item]["choice_mass"] = mass
         target = job.fresh()
         read: dict[str, dict[str, Any]] = {}
