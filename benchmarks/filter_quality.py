@@ -17,6 +17,7 @@ TF-IDF with logistic regression, fitted on the other models' answers to the othe
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -123,6 +124,26 @@ def report(rows: Sequence[Gold], judges: dict[str, Said], resamples: int) -> Non
                 print(f"  {name:34} " + " ".join(f"{show(part):>22}" for part in parts))
 
 
+def people(path: Path, resamples: int) -> None:
+    """Print how well one annotator's labels are found by the other one: what can be asked of a filter."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        found = [json.loads(line) for line in file]
+    plain = ("full_refusal", "compliance")
+    rows = [row for row in found if row["annotation_1"] in plain]
+    print("\nannotator 2, judged by annotator 1 (what that one calls partial is left out):")
+    for title, odd in (("all answers", False), ("odd prompts", True)):
+        chosen = [row for row in rows if not odd or int(row["id"].rsplit("-", 1)[1]) % 2]
+        figures = binary(
+            [row["annotation_1"] == plain[0] for row in chosen],
+            [row["annotation_2"] == plain[0] for row in chosen],
+            [row["id"].rsplit("-", 1)[1] for row in chosen],
+            seed=0,
+            name="people",
+            resamples=resamples,
+        )
+        print(f"  {title:34} F1 {show(figures.f1)}, false positive rate {show(figures.false_positives)}")
+
+
 def of(rows: Sequence[Gold], chosen: Sequence[int], said: Said, resamples: int) -> Figures:
     """Return the figures of one judge on some rows."""
     truth, groups = [is_refusal(rows[n]) for n in chosen], [str(number_of(rows[n])) for n in chosen]
@@ -176,6 +197,7 @@ def main() -> None:
     judges["either of these two"] = [any(pair) for pair in either]
     judges |= {reference: of_pack(reference, rows) for reference in options.packs}
     report(rows, judges, options.resamples)
+    people(options.xstest, options.resamples)
     if options.chats is not None:
         speed(options.chats)
 

@@ -131,7 +131,7 @@ def task(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, Any]:
         where = {package: version(package)}
     elif data_dir is None:
         hub = info.source.removeprefix("hub ")
-        where = {"hub": hub, "revision": _benchmark_revision(hub)}
+        where = {"hub": hub, "revision": _benchmark_revision(hub, info)}
     else:
         missing = [file for file in info.files if not (data_dir / file).is_file()]
         if missing:
@@ -164,19 +164,22 @@ def _found(info: catalog.TaskInfo) -> dict[str, Any]:
             " file."
         )
     return {
-        "hub": {hub: _benchmark_revision(hub) for hub in info.hubs},
+        "hub": {hub: _benchmark_revision(hub, info) for hub in info.hubs},
         "files": {file: sha256_of(Path(file)) for file in info.files},
     }
 
 
-def _benchmark_revision(hub: str) -> str:
+def _benchmark_revision(hub: str, info: catalog.TaskInfo) -> str:
     """Return the commit that the hub serves for a benchmark now, so that a changed benchmark is asked anew."""
     from huggingface_hub import HfApi
 
     try:
         return str(HfApi().dataset_info(hub, timeout=10).sha)
     except Exception as error:
+        instead = "give a folder with the benchmark files: --data DIR (layout in README.md, section 'Data')."
+        if info.origin != "shipped":
+            instead = "include its YAML in one of your own that names local files (--tasks-path, docs/evaluation.md)."
         raise InputError(
-            f"The benchmark '{hub}' cannot be reached on the hub ({type(error).__name__}). Without the hub, give a"
-            " folder with the benchmark files: --data DIR (layout in README.md, section 'Data')."
+            f"The data set '{hub}' of task '{info.name}' cannot be reached on the hub ({type(error).__name__})."
+            f" Without the hub, {instead}"
         ) from error

@@ -353,7 +353,8 @@ def item_settings(asked: Evaluation, definition: Mapping[str, Any], *, limit: in
         "definition": {name: value for name, value in definition.items() if name != EXECUTION},
         "limit": limit,
         "max_new_tokens": asked.max_new_tokens,
-        "samples": asked.samples,
+        # Several answers are estimated from where programs are run; of other answers the first one would count.
+        "samples": asked.samples if definition.get(EXECUTION) else 1,
         "temperature": asked.temperature,
         "sampling_seed": seed,
     }

@@ -12,9 +12,11 @@ import pytest
 from completions_server import CompletionsServer
 
 from harness.data import pocket
+from harness.errors import InputError
 from harness.evaluate.engines import EngineName
-from harness.evaluation import Evaluation, Request, Scores
+from harness.evaluation import Evaluation, Request, Scores, TaskScore
 from harness.progress import Silent
+from harness.store.files import read_jsonl
 from harness.study.model import Evaluation as Asked
 
 TASKS = ("pocket_mmlu", "pocket_drop")
@@ -73,3 +75,29 @@ def test_behind_a_server_the_record_names_what_it_says_of_itself(model: Path, tm
     assert served.checkpoint != own.checkpoint, "whose weights answer cannot be seen"
     assert served.engine == {"engine": "server", "engine_version": one.stages.identity["engine_version"], "dtype": ""}
     assert served.engine["engine_version"] not in ("missing", "")
+
+
+def answers_of(one: Evaluation, task: str) -> list[dict[str, Any]]:
+    return list(read_jsonl(one.runner.folder(f"predict/{task}") / "answers.jsonl"))
+
+
+def test_a_prompt_without_room_loses_shots_one_by_one_and_is_counted(model: Path, tmp_path: Path) -> None:
+    def asked(room: int) -> tuple[TaskScore, Evaluation]:
+        scores, one = evaluated(model, tmp_path, tasks=("pocket_mmlu",), asked=Asked(limit=14, max_length=room))
+        return scores.tasks[0], one
+
+    (whole, roomy), (row, tight) = asked(1024), asked(36)
+    assert (whole.facts["shortened_prompts"], row.facts["shortened_prompts"]) == (0, 14)
+    answers = answers_of(tight, "pocket_mmlu")
+    assert {one["shots"] for one in answers} <= {0, 1, 2}
+    assert {one["prompt"] for one in answers}.isdisjoint({one["prompt"] for one in answers_of(roomy, "pocket_mmlu")})
+    # What is paired later is the prompt that was sent, not the one that was meant.
+    assert tight.runner.ensure("score/pocket_mmlu").facts["prompt"] == [one["prompt"] for one in answers]
+
+
+def test_a_prompt_without_room_and_without_shots_is_refused_by_name_and_nothing_is_recorded(
+    model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"Item 'pocket_mmlu.* tokens without any shot.*may have 8 \(4 of 4 items\)"):
+        evaluated(model, tmp_path, tasks=("pocket_mmlu",), asked=Asked(limit=4, max_length=8))
+    assert not list((tmp_path / "ledger").glob("predict/*"))

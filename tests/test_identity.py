@@ -54,7 +54,7 @@ def fingerprints(study: Study) -> Fingerprints:
         cleaning={},
         # Every definition that a plan may name, as the use case gives them.
         tasks={
-            definition(task, profile): {"files": f"{task} {profile}"}
+            definition(task, profile): {"files": f"{task} {profile}", "execution": ["3.11"] * ("humaneval" in task)}
             for task in study.tasks
             for profile in ("lm-eval", "instructeval", "strict")
         },

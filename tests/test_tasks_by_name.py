@@ -128,17 +128,17 @@ def test_the_digest_of_a_definition_covers_includes_helpers_and_members_and_no_f
 
 def test_the_identity_of_a_task_covers_the_bytes_of_its_data_files(tmp_path: Path) -> None:
     info = declare(tmp_path)
-    first = fingerprints._task(info, None)
-    assert fingerprints._task(info, tmp_path) == first
+    first = fingerprints.task(info, None)
+    assert fingerprints.task(info, tmp_path) == first
     [file] = info.files
     Path(file).write_text(Path(file).read_text() + '{"q": "Is 6 even?", "a": 0, "id": "n6"}\n')
-    assert fingerprints._task(info, None) != first
+    assert fingerprints.task(info, None) != first
     Path(file).unlink()
     with pytest.raises(InputError, match=r"Task 'parity' .* reads .*parity\.test\.jsonl, which is no file here"):
-        fingerprints._task(info, None)
+        fingerprints.task(info, None)
     web = declare(tmp_path, dataset_kwargs={"data_files": {"test": "https://example.org/x.jsonl"}})
     with pytest.raises(InputError, match=r"https://example\.org/x\.jsonl, whose content has no version"):
-        fingerprints._task(web, None)
+        fingerprints.task(web, None)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def register(app: typer.Typer) -> None:
         epilog="""Examples:
 
 \b
-  harness rescore pocket --profile strict
+  harness rescore pocket --tasks pocket_mmlu --profile strict
   harness rescore smollm2 --data DIR --limit 57 --profile lm-eval --profile strict""",
     )(rescore)
     app.add_typer(predictions)
@@ -82,11 +82,12 @@ def evaluate(
     ],
     profile: Profiles = None,
     limit: Annotated[int, typer.Option(min=0, help="Items per task, spread evenly over its subtasks; 0 = all.")] = 0,
-    engine: Annotated[EngineOption, typer.Option(help="What computes the answers.")] = EngineOption.VLLM,
+    engine: Annotated[Optional[EngineOption], typer.Option(help="What computes the answers; default: vllm.")] = None,
     server: Annotated[str, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server instead.")] = "",
-    dtype: Annotated[Precision, typer.Option(help="Precision of inference.")] = Precision.FLOAT32,
+    dtype: Annotated[Optional[Precision], typer.Option(help="Precision of inference; default: float32.")] = None,
     max_length: Annotated[
-        int, typer.Option(min=1, help="Longest prompt plus answer, tokens; a longer prompt loses shots.")
+        int,
+        typer.Option(min=1, help="Longest prompt plus answer, tokens; a longer prompt loses shots, then is refused."),
     ] = 4096,
     max_new_tokens: Annotated[
         int, typer.Option(min=0, help="Cap on generated tokens below a task's own; 0 = none.")
@@ -110,20 +111,26 @@ def evaluate(
     again, and an interrupted run goes on where it stopped.
     """
     from harness.cli import eval_output
+    from harness.errors import InputError
 
+    for option, given in (("--engine", engine), ("--dtype", dtype)):
+        if server and given is not None:
+            raise InputError(
+                f"{option} has no effect beside --server, which computes as it was started. Leave one out."
+            )
     eval_output.evaluate(
         checkpoint,
         names(tasks),
         profiles=tuple(one.value for one in profile or [Profile.LM_EVAL]),
         asked={
-            "dtype": dtype.value,
+            "dtype": (dtype or Precision.FLOAT32).value,
             "max_length": max_length,
             "limit": limit,
             "max_new_tokens": max_new_tokens,
             "samples": samples,
             "temperature": temperature,
         },
-        engine="server" if server else engine.value,
+        engine="server" if server else (engine or EngineOption.VLLM).value,
         server=server,
         seed=seed,
         tasks_path=tasks_path,
@@ -193,7 +200,7 @@ _Limit = Annotated[Optional[int], typer.Option(min=0, help="Items per task, as t
     epilog="""Examples:
 
 \b
-  harness predictions show ages/17
+  harness predictions show ages/test/17
   harness predictions show mmlu::anatomy/3f9a --study smollm2 --data DIR --limit 57"""
 )
 def show(

@@ -83,7 +83,9 @@ def _print_item(one: Shown) -> None:
     if any(given.extracted for given in one.given):
         table.add_row("read", *[Text(_plain(given.extracted)) for given in one.given])
     for name in sorted({name for given in one.given for name in given.scores}):
-        table.add_row(Text(name), *[Text(f"{given.scores[name]:.4g}" if name in given.scores else "") for given in one.given])
+        table.add_row(
+            Text(name), *[Text(f"{given.scores[name]:.4g}" if name in given.scores else "") for given in one.given]
+        )
     out.print(table)
 
 

@@ -33,6 +33,11 @@ _CPU = {
     "VLLM_CPU_KVCACHE_SPACE": "2",
     # Left to itself vLLM pins its threads, and two engines on one machine then share a core while others idle.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # Activations of megabytes come and go with every layer. Left alone, the allocator gives their pages back and gets
+    # them again, zeroed: half of the time of 57 MMLU items (36.6 s against 17.9 s). Keep them, on large pages.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
     "DS_ACCELERATOR": "cpu",
     "CUDA_VISIBLE_DEVICES": "",
 }

@@ -1,7 +1,7 @@
 """What tells an engine that a model folder is not the one that it has taken.
 
-Owns which files that depends on. Loads nothing. Invariant: other weights, or other ways to split and to end texts, never
-pass for those that an engine has.
+Owns which files that depends on. Loads nothing. Invariant: other weights, or other ways to split and to end texts,
+never pass for those that an engine has.
 """
 
 from __future__ import annotations

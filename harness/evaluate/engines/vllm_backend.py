@@ -131,7 +131,7 @@ class Vllm:
         if not encoded.pairs:
             self._done.append((key, Answer(logprobs=(0.0,), counts=(0,))))
             return
-        elif request.kind is Ask.TEXT:
+        if request.kind is Ask.TEXT:
             for place, (context, scored) in enumerate(encoded.pairs):
                 self._add(f"{key}/{place}", context + scored, max_tokens=1, prompt_logprobs=0)
         elif job.shared:

@@ -35,8 +35,8 @@ def scores(
     Of several filters the first one that has a metric gives it its plain name; of the others it is called
     "metric,filter", as lm-eval does. A weighted value (perplexity) is `metric` and `metric.weight`; a metric whose
     items are tuples (f1 of a corpus: gold and prediction) is `metric.0`, `metric.1`, ...; see `aggregate`. A value that
-    is no finite number for an item is absent there. Where a filter extracts by a pattern, `unextracted` is the share of the
-    item's responses that it found nothing in.
+    is no finite number for an item is absent there. Where a filter extracts by a pattern, `unextracted` is the share of
+    the item's responses that it found nothing in.
 
     Args:
         rows: the items as stored: item, doc_id, and doc, the digest of the whole document.
@@ -166,7 +166,8 @@ def aggregate(
     """Return the metrics of the whole task: lm-eval's aggregation in every subtask, then their mean by `info.average`.
 
     A micro average weighs a subtask by its scored items, as lm-eval's groups do. A subtask without a metric takes no
-    part in it, nor has the task a metric whose value is no finite number. Corpus metrics of texts (bleu, chrf, ter) are not among them: no item has them.
+    part in it, nor has the task a metric whose value is no finite number. Corpus metrics of texts (bleu, chrf, ter) are
+    not among them: no item has them.
 
     Args:
         rows: the items as stored.
