@@ -86,7 +86,7 @@ def test_a_prompt_without_room_loses_shots_one_by_one_and_is_counted(model: Path
         scores, one = evaluated(model, tmp_path, tasks=("pocket_mmlu",), asked=Asked(limit=14, max_length=room))
         return scores.tasks[0], one
 
-    (whole, roomy), (row, tight) = asked(1024), asked(36)
+    (whole, roomy), (row, tight) = asked(1024), asked(100)
     assert (whole.facts["shortened_prompts"], row.facts["shortened_prompts"]) == (0, 14)
     answers = answers_of(tight, "pocket_mmlu")
     assert {one["shots"] for one in answers} <= {0, 1, 2}
