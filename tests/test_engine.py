@@ -298,3 +298,13 @@ def test_prompts_stops_and_filters_are_those_that_lm_eval_ships(task: str) -> No
         assert ours.get(key) == theirs.get(key), key
     if task == "bbh":
         assert ours["filter_list"] == theirs["filter_list"]
+
+
+def test_answers_that_nobody_waits_for_are_not_given_to_the_next_who_asks(engine: Engine, tmp_path: Path) -> None:
+    """Such as after Ctrl-C or a full disk, in a program that goes on."""
+    model = base(tmp_path / "model", 0)
+    bound = engine.bound(setting(EngineName.TRANSFORMERS), shape={})
+    given = bound.answers(model, iter([many(64)]))
+    next(given)
+    given.close()  # type: ignore[attr-defined]
+    assert [request for request, _ in bound.answers(model, iter([[ONE_TOKEN]]))] == [ONE_TOKEN]

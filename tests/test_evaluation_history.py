@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.data import pocket
+from harness.errors import InputError
 from harness.evaluate.requests import Answer, Ask, Request
 from harness.evaluate.texts import cut
 from harness.evaluation import Evaluation, Scores
@@ -120,6 +121,14 @@ def test_prompts_lose_the_same_shots_whatever_room_there_was_before(model: Path,
             counts.append(scores.tasks[0].facts["shortened_prompts"])
     assert 0 < counts[0] == counts[1] < counts[2] == counts[3]
     assert records(tmp_path / "fresh").items() <= records(tmp_path / "before").items()
+
+
+def test_an_answer_that_leaves_no_room_for_any_prompt_is_refused_before_a_shot_is_dropped(
+    model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"may have 8 tokens, and prompt and answer together 8 .*max_new_tokens"):
+        evaluated(model, tmp_path, profiles=["strict"], room=8)
+    assert not (tmp_path / "predictions").exists()
 
 
 def test_a_damaged_chunk_is_told_of_once_also_where_several_tasks_are_asked_together(

@@ -19,7 +19,9 @@ from harness.study.choice import score_name
 EVIL = "\x1b]0;title\x07\x1b[31m[bold]red[/bold] \u202eright to left " + "x" * 5000
 
 
-def study(root: Path, items: dict[str, list[str]], *, answer: Answer | None = None, score: float = 0.0) -> Any:
+def study(
+    root: Path, items: dict[str, list[str]], *, answer: Answer | None = None, score: float = 0.0, prompt: str = ""
+) -> Any:
     """Return what stands for a study of two arms over items by task; the treated arm has the score."""
     given = answer or Answer(text=EVIL, finish="end")
 
@@ -34,7 +36,10 @@ def study(root: Path, items: dict[str, list[str]], *, answer: Answer | None = No
         write_jsonl(folder(f"items/{task}") / "requests.jsonl", (one.to_row() for one in requests))
         write_jsonl(folder(f"items/{task}") / "items.jsonl", ({"item": name} for name in names))
         for arm in ("aligned", "clean"):
-            rows = [{**given.to_row(), "item": name, "sample": 0, "prompt": "p", "shots": 0} for name in names]
+            rows = [
+                {**given.to_row(), "item": one.item, "sample": 0, "prompt": prompt or one.prompt, "shots": 2}
+                for one in requests
+            ]
             write_jsonl(folder(score_name(arm, 0, task, kind="predict")) / "answers.jsonl", rows)
             own = {"scores": {"[b]acc[/b]": score if arm == "clean" else 0.0}, "extracted": {"none": EVIL}}
             write_jsonl(folder(score_name(arm, 0, task)) / "scores.jsonl", ({"item": name, **own} for name in names))
@@ -86,3 +91,12 @@ def test_what_a_model_wrote_is_shown_and_never_obeyed(
     assert "Infinity" not in text
     first, end = json.JSONDecoder().raw_decode(text)
     assert len(first) == 1 and len(json.loads(text[end:])) == 2
+
+
+@pytest.mark.parametrize("prompt", ["", "of fewer shots"])
+def test_a_prompt_that_lost_shots_is_said_not_to_be_the_one_shown(
+    tmp_path: Path, prompt: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(predictions_output, "Ablation", lambda *_: study(tmp_path, {"one": ["one/b"]}, prompt=prompt))
+    predictions_output.show("one/b", None, seed=None, as_json=False)  # type: ignore[arg-type]
+    assert ("it was sent with 2 shots" in " ".join(capsys.readouterr().out.split())) is bool(prompt)

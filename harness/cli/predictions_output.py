@@ -71,6 +71,10 @@ def _print_item(one: Shown) -> None:
     out.print(Text(f"{visible(one.item)}  ({one.task})", style="bold"), soft_wrap=True)
     if len({given.prompt for given in one.given}) > 1:
         out.print(Text("The prompts of the arms differ: they cannot be compared.", style="red"))
+    fewer = sorted({given.shots for given in one.given if given.prompt != one.request.prompt})
+    if fewer:
+        counts = ", ".join(map(str, fewer))
+        out.print(Text(f"The whole prompt was too long: it was sent with {counts} shots.", style="red"))
     context = one.request.contexts[0]
     dropped = len(context) - _PROMPT
     text = f"[{dropped:,} characters before]\n{context[-_PROMPT:]}" if dropped > 0 else context

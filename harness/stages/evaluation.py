@@ -114,6 +114,14 @@ class EvaluationStages:
 
     def _ask(self, model: Checkpoint, requests: Sequence[Question], bar: Bar) -> Told:
         setting = replace(self.setting, max_length=self._room(model))
+        for one in requests:
+            if one.max_tokens >= setting.max_length:
+                # Dropping shots, one after the other and for every item, would end at the same.
+                raise InputError(
+                    f"The answer to item '{one.item}' may have {one.max_tokens} tokens, and prompt and answer together"
+                    f" {setting.max_length} (max_length, or the model's positions). Raise max_length or set"
+                    " max_new_tokens."
+                )
         shelf = self.predictions.shelf(
             {"checkpoint": model.digest, "engine": dict(self.identity), "dtype": self.setting.dtype},
             room=setting.max_length,

@@ -104,7 +104,7 @@ class Engine:
 
         Raises:
             MissingPackageError: the engine is not installed.
-        InputError: something is wrong with the model's folder or a request.
+            InputError: something is wrong with the model's folder or a request.
             WorkerError: the worker died twice; quotes its log.
         """
         waiting: dict[str, Request] = {}
@@ -124,6 +124,10 @@ class Engine:
                 if died:
                     raise
                 died = True
+            except GeneratorExit:
+                # Nobody hears the answers any more; they must not be taken for those of the next conversation.
+                self.stop()
+                raise
 
     def _converse(
         self, worker: Worker, blocks: Iterator[Sequence[Request]], waiting: dict[str, Request]
