@@ -6,7 +6,9 @@ scores through the stages and the store that studies use, so an answer is genera
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,7 @@ class TaskScore:
 
     Attributes:
         metrics: by lm-eval's aggregation, or the definition's average over subtasks.
+        error: standard error of the primary metric over items, as if they were independent; None without two of them.
         subtasks: the primary metric by subtask.
         unscored: items that have no primary metric, and take no part in it.
         facts: of the asking: prompts that lost shots, answers that did not end, isolation of programs.
@@ -73,6 +76,7 @@ class TaskScore:
     chance: float
     items: int
     metrics: Mapping[str, float]
+    error: float | None
     subtasks: Mapping[str, float]
     unscored: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -88,6 +92,13 @@ class Scores:
     limit: int
     tasks: tuple[TaskScore, ...]
     damaged_chunks: int
+
+
+def _standard_error(values: Sequence[float]) -> float | None:
+    """Return the standard error of a mean: the sample's standard deviation over the root of its size."""
+    if len(values) < 2:
+        return None
+    return statistics.stdev(values) / math.sqrt(len(values))
 
 
 def _served(request: Request) -> tuple[Checkpoint, dict[str, str]]:
@@ -211,6 +222,7 @@ class Evaluation:
             chance=info.chance,
             items=len(facts["item"]),
             metrics=facts["aggregate"],
+            error=_standard_error([value for value in values if value is not None]),
             subtasks={subtask: sum(own) / len(own) for subtask, own in groups.items()},
             unscored=sum(value is None for value in values),
             facts={key: asked[key] for key in shown}

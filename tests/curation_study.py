@@ -113,7 +113,7 @@ def runner_of(
         filter=study.filter,
         answers=answers,
         cleaning={},
-        tasks={task: json.dumps((items or {}).get(task, {}), sort_keys=True) for task in study.tasks},
+        tasks={task: {"items": json.dumps((items or {}).get(task, {}), sort_keys=True)} for task in study.tasks},
         training={},
         engine={},
     )

@@ -86,7 +86,7 @@ def test_a_prompt_without_room_loses_shots_one_by_one_and_is_counted(model: Path
         scores, one = evaluated(model, tmp_path, tasks=("pocket_mmlu",), asked=Asked(limit=14, max_length=room))
         return scores.tasks[0], one
 
-    (whole, roomy), (row, tight) = asked(1024), asked(36)
+    (whole, roomy), (row, tight) = asked(1024), asked(100)
     assert (whole.facts["shortened_prompts"], row.facts["shortened_prompts"]) == (0, 14)
     answers = answers_of(tight, "pocket_mmlu")
     assert {one["shots"] for one in answers} <= {0, 1, 2}
@@ -98,6 +98,8 @@ def test_a_prompt_without_room_loses_shots_one_by_one_and_is_counted(model: Path
 def test_a_prompt_without_room_and_without_shots_is_refused_by_name_and_nothing_is_recorded(
     model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"Item 'pocket_mmlu.* tokens without any shot.*may have 8 \(4 of 4 items\)"):
+    with pytest.raises(
+        InputError, match=r"Item 'pocket_mmlu.* tokens without any shot.*both together 8 \(4 of 4 items\)"
+    ):
         evaluated(model, tmp_path, tasks=("pocket_mmlu",), asked=Asked(limit=4, max_length=8))
     assert not list((tmp_path / "ledger").glob("predict/*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def evaluated(name: str, folder: Path, model: Any) -> tuple[dict[str, float], dict[tuple[int, str], dict[str, Any]]]:
+def evaluated(
+    name: str, folder: Path, model: Any, **settings: Any
+) -> tuple[dict[str, float], dict[tuple[int, str], dict[str, Any]]]:
     """Return lm-eval's averages, and its samples by document and filter."""
     import lm_eval
     from lm_eval.tasks import TaskManager
@@ -90,6 +93,7 @@ def evaluated(name: str, folder: Path, model: Any) -> tuple[dict[str, float], di
         tasks=[name],
         task_manager=TaskManager(include_path=str(folder), include_defaults=False),
         bootstrap_iters=0,
+        **settings,
     )
     assert result is not None
     return result["results"][name], {(one["doc_id"], one["filter"]): one for one in result["samples"][name]}
@@ -237,3 +241,39 @@ def test_what_an_engine_answers_scores_as_simple_evaluate_does_on_tasks_of_lm_ev
     finally:
         engine.stop()
     assert engine.starts == 1
+
+
+@pytest.mark.parametrize("form", ["zeroshot", "cot_zeroshot"])
+def test_bbh_without_shots_scores_as_simple_evaluate_does(
+    form: str, shared_data: Path, plain_model: Plain, tmp_path: Path
+) -> None:
+    rows = (shared_data / "bbh" / "boolean_expressions.jsonl").read_text().splitlines()[:6]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    name = f"boolean_expressions_{form}_local"
+    lm_eval_folder = Path(importlib.util.find_spec("lm_eval").submodule_search_locations[0])  # type: ignore[union-attr, index]
+    (tmp_path / "task.yaml").write_text(
+        f"include: {lm_eval_folder}/tasks/bbh/{form}/boolean_expressions.yaml\ntask: {name}\ndataset_path: json\n"
+        f"dataset_name: null\ndataset_kwargs: {{data_files: {{test: {tmp_path}/rows.jsonl}}}}\n"
+    )
+    info = catalog.definition(name, tasks_path=tmp_path)
+    items = list(tasks.items(info, data_dir=None, limit=0, max_new_tokens=24))
+    assert [item.shots for item in items] == [0] * 6
+    _, samples = evaluated(name, tmp_path, plain_model.model, gen_kwargs={"max_gen_toks": 24})
+    engine = Engine(log=tmp_path / "log")
+    try:
+        told = answering.ask(
+            [request for item in items for request in item.requests],
+            model=plain_model.folder,
+            shelf=Predictions(tmp_path).shelf({}, room=1024),
+            engine=engine.bound(Setting(name=EngineName.TRANSFORMERS, dtype="float32", max_length=1024), shape=()),
+        )
+    finally:
+        engine.stop()
+    given = {item.item: [told.answers[request.key] for request in item.requests] for item in items}
+    scored = tasks.scores(info, data_dir=None, rows=[item.to_row() for item in items], answers=given)
+    filters = list(dict.fromkeys(by for _, by in samples))
+    for item in items:
+        [[theirs]] = {tuple(samples[item.doc_id, by]["resps"][0]) for by in filters}
+        assert given[item.item][0].text == theirs
+        expected = {metric: v for by in filters for metric, v in plain(samples[item.doc_id, by], filters, by)}
+        assert {metric: v for metric, v in scored[item.item].items() if "unextracted" not in metric} == expected

@@ -6,7 +6,6 @@ Owns the way from the use case to stdout. Invariant: with --format json stdout i
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -68,7 +67,14 @@ def evaluate(
         for line in _notes(scores):
             console().print(Text(line))
     sys.stdout.flush()
-    bars.note(f"{ran} of {3 * len(scores.tasks)} stages ran; the engine was started {evaluation.engine.starts} times.")
+    proof = str(evaluation.engine.facts.get("proof", ""))
+    if "not compared" in proof:
+        bars.note(f"The weights in the engine were {proof}. Every checkpoint gets an engine of its own.")
+    starts = evaluation.engine.starts
+    bars.note(
+        f"{ran} of {3 * len(scores.tasks)} stages ran; the engine was"
+        f" {'not started' if not starts else 'started once' if starts == 1 else f'started {starts} times'}."
+    )
 
 
 def _document(scores: Scores) -> dict[str, Any]:
@@ -88,25 +94,23 @@ def _table(scores: Scores) -> Table:
         profile = [row.profile] if len({one.profile for one in scores.tasks}) > 1 else []
         value = row.metrics.get(row.primary)
         chance = f"{100 * row.chance:.1f}" if row.chance else ""
-        table.add_row(
-            *map(Text, [row.title, *profile, row.primary, str(row.items), _number(row, value), _error(row), chance])
-        )
+        error = "" if row.error is None else f"{100 * row.error:.1f}"
+        table.add_row(*map(Text, [row.title, *profile, row.primary, str(row.items), _number(value), error, chance]))
+        for metric in sorted(set(row.metrics) - {row.primary}, key=_natural):
+            if metric.startswith("pass_at_"):
+                table.add_row(*map(Text, ["", *([""] if profile else []), metric, "", _number(row.metrics[metric])]))
     return table
 
 
-def _number(row: TaskScore, value: float | None) -> str:
+def _natural(metric: str) -> tuple[int, str]:
+    """Order pass@2 before pass@10."""
+    return len(metric), metric
+
+
+def _number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{100 * value:.1f}" if 0 <= value <= 1 else f"{value:.3f}"
-
-
-def _error(row: TaskScore) -> str:
-    """Return the standard error over items of a share."""
-    value = row.metrics.get(row.primary)
-    count = row.items - row.unscored
-    if value is None or not 0 <= value <= 1 or count < 2:
-        return ""
-    return f"{100 * math.sqrt(value * (1 - value) / (count - 1)):.1f}"
 
 
 def _notes(scores: Scores) -> list[str]:
