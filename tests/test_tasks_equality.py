@@ -225,7 +225,7 @@ def test_what_an_engine_answers_scores_as_simple_evaluate_does_on_tasks_of_lm_ev
             told = answering.ask(
                 [request for item in items for request in item.requests],
                 model=plain_model.folder,
-                shelf=Predictions(tmp_path).shelf({"task": name}),
+                shelf=Predictions(tmp_path).shelf({"task": name}, room=how.max_length),
                 engine=engine.bound(how, shape=()),
             )
             given = {item.item: [told.answers[request.key] for request in item.requests] for item in items}
