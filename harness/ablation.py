@@ -7,23 +7,22 @@ error of input that can be found without training is found before training.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import fingerprints, plan
+from harness import fingerprints, layout, plan
 from harness.errors import InputError, MissingPackageError
 from harness.evaluate import answering, catalog
 from harness.evaluate.engines import Engine, EngineName, Setting
 from harness.evaluate.predictions import Predictions
-from harness.evaluate.sandbox import isolation_level
 from harness.plan import Kind
 from harness.progress import Progress
 from harness.report.graph import gib
 from harness.report.result import Result, assemble
 from harness.runner import Runner, State, free_bytes
 from harness.stages import Context
-from harness.stages.evaluation import EvaluationStages, opened
+from harness.stages.evaluation import EvaluationStages, opened, require_isolation
 from harness.store import Store
 from harness.study import Study, load_pretraining, load_recipe, load_study
 from harness.study.choice import BASE_ARM, Choice, choose, definition, runs, score_name
@@ -91,10 +90,7 @@ class Ablation:
         budget.accumulation(self.recipe, self.machine)
         if self.pretraining is not None:
             budget.accumulation(self.pretraining, self.pretraining.machine)
-        if request.results.exists() and not request.results.is_dir():
-            raise InputError(f"--results {request.results} is a file; give a folder.")
-        if request.data_dir is not None and not request.data_dir.is_dir():
-            raise InputError(f"--data {request.data_dir} is not a folder. Its layout is in README.md, section 'Data'.")
+        layout.require_folders(results=request.results, data_dir=request.data_dir)
         self.infos = self._definitions(self.choice.tasks, request.profiles or self.study.profiles)
         # What overlaps with a task is dropped whether this command asks the task or not.
         dropping = self.study.clean.overlap == "drop"
@@ -106,19 +102,7 @@ class Ablation:
         prints = fingerprints.of(
             self.study, self.study_file, tasks=asked, arms=self.choice.arms, data_dir=request.data_dir, dry=dry
         )
-        self.evaluation = EvaluationStages(
-            data_dir=request.data_dir,
-            infos=asked,
-            setting=Setting(
-                name=EngineName(self.study.evaluation.engine),
-                dtype=self.study.evaluation.dtype,
-                max_length=self.study.evaluation.max_length,
-            ),
-            identity=prints.engine,
-            predictions=Predictions(request.results / "predictions"),
-            open=answering.refuse if request.stored_only else self.engine.bound,
-            allow_unsafe=request.allow_unsafe,
-        )
+        self.evaluation = self._evaluation(asked, prints.engine)
         context = Context(
             study=self.study,
             study_file=self.study_file,
@@ -160,6 +144,19 @@ class Ablation:
         finally:
             self.engine.stop()
         return assemble(study=self.study, choice=self.choice, infos=self.infos, records=records)
+
+    def _evaluation(self, infos: Mapping[str, catalog.TaskInfo], identity: Mapping[str, str]) -> EvaluationStages:
+        """Return the stages that ask and score, over the study's engine."""
+        asked = self.study.evaluation
+        return EvaluationStages(
+            data_dir=self.request.data_dir,
+            infos=infos,
+            setting=Setting(name=EngineName(asked.engine), dtype=asked.dtype, max_length=asked.max_length),
+            identity=identity,
+            predictions=Predictions(self.request.results / "predictions"),
+            open=answering.refuse if self.request.stored_only else self.engine.bound,
+            allow_unsafe=self.request.allow_unsafe,
+        )
 
     def _definitions(self, tasks: Sequence[str], profiles: Sequence[str]) -> dict[str, catalog.TaskInfo]:
         """Return the definitions of tasks under profiles by name."""
@@ -279,13 +276,7 @@ class Ablation:
             for stage in self.stages
             if stage.kind is Kind.SCORE and self.runner.state(stage.name) is not State.CACHED
         }
-        programs = sorted(name for name in waiting if self.infos[name].executes)
-        if programs and isolation_level() != "namespaces" and not self.request.allow_unsafe:
-            raise InputError(
-                f"Task '{programs[0]}' executes generated programs, and this kernel refuses the namespaces that isolate"
-                " them. Allow unprivileged user namespaces, leave the task out with --tasks, or, on a machine that may"
-                " be lost, run them without isolation: --unsafe-exec."
-            )
+        require_isolation([self.infos[name] for name in waiting], allow_unsafe=self.request.allow_unsafe)
 
     def _check_disk(self, names: Sequence[str]) -> None:
         """Raise when the checkpoints of the trainings to come do not fit on the disk."""

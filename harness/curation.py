@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import fingerprints, plan
+from harness import fingerprints, layout, plan
 from harness.data import normal
 from harness.errors import InputError
 from harness.evaluate import answering, catalog
@@ -59,10 +59,7 @@ class Curation:
             InputError: whatever is wrong with the study, the data or the results folder.
         """
         self.study, self.study_file = load_study(study)
-        if results.exists() and not results.is_dir():
-            raise InputError(f"--results {results} is a file; give a folder.")
-        if data_dir is not None and not data_dir.is_dir():
-            raise InputError(f"--data {data_dir} is not a folder. Its layout is in README.md, section 'Data'.")
+        layout.require_folders(results=results, data_dir=data_dir)
         self.store = Store(results)
         self.arms = tuple(self.study.variants)
         dropping = bool(self.study.clean.overlap_words) and self.study.clean.overlap == "drop"

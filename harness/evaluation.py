@@ -13,18 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import fingerprints, plan
+from harness import fingerprints, layout, plan
 from harness.canonical import digest
-from harness.errors import InputError
 from harness.evaluate import answering, catalog, checkpoint
 from harness.evaluate.checkpoint import Checkpoint
 from harness.evaluate.engines import Engine, EngineName, Setting
 from harness.evaluate.predictions import Predictions
-from harness.evaluate.sandbox import isolation_level
 from harness.progress import Progress
 from harness.runner import Runner, State
 from harness.stages import only
-from harness.stages.evaluation import EvaluationStages
+from harness.stages.evaluation import EvaluationStages, require_isolation
 from harness.store import Store
 from harness.study.model import Evaluation as Asked
 
@@ -129,23 +127,14 @@ class Evaluation:
             InputError: whatever is wrong with the request, the checkpoint, the tasks or the installation.
         """
         self.request, self.progress = request, progress
-        if request.results.exists() and not request.results.is_dir():
-            raise InputError(f"--results {request.results} is a file; give a folder.")
-        if request.data_dir is not None and not request.data_dir.is_dir():
-            raise InputError(f"--data {request.data_dir} is not a folder. Its layout is in README.md, section 'Data'.")
+        layout.require_folders(results=request.results, data_dir=request.data_dir)
         found = [
             catalog.definition(task, profile, request.tasks_path)
             for profile in request.profiles
             for task in request.tasks
         ]
         self.infos = {info.name: info for info in found}
-        programs = sorted(info.name for info in found if info.executes)
-        if programs and isolation_level() != "namespaces" and not request.allow_unsafe:
-            raise InputError(
-                f"Task '{programs[0]}' executes generated programs, and this kernel refuses the namespaces that isolate"
-                " them. Allow unprivileged user namespaces, leave the task out, or, on a machine that may be lost, run"
-                " them without isolation: --unsafe-exec."
-            )
+        require_isolation(found, allow_unsafe=request.allow_unsafe)
         self.store = Store(request.results)
         self._lent = engine is not None
         self.engine = engine or Engine(log=request.results / "logs" / "engine.txt")

@@ -1,7 +1,7 @@
 """Where the shipped folders are: `tasks/` and `training/`, from the wheel or from the checkout.
 
-Owns the one lookup that both installs share. Does not parse what it finds. Invariant: every path it
-returns exists.
+Owns the one lookup that both installs share, and the check of the folders that a user names. Does not parse what it
+finds. Invariant: every path it returns exists.
 """
 
 from __future__ import annotations
@@ -79,3 +79,15 @@ def golden() -> Path | None:
     """Return the golden set of the alignment filter in a checkout; the wheel does not carry it."""
     path = _PACKAGE.parent / "tests" / "gold" / "alignment.jsonl"
     return path if path.is_file() else None
+
+
+def require_folders(*, results: Path, data_dir: Path | None) -> None:
+    """Raise where the folders of a command are none; the one for results may be new.
+
+    Raises:
+        InputError: names the option.
+    """
+    if results.exists() and not results.is_dir():
+        raise InputError(f"--results {results} is a file; give a folder.")
+    if data_dir is not None and not data_dir.is_dir():
+        raise InputError(f"--data {data_dir} is not a folder. Its layout is in README.md, section 'Data'.")

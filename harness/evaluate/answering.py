@@ -7,6 +7,7 @@ yet written, and no written one is asked again.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -148,7 +149,7 @@ class _Round:
         if first is None:
             return
         try:
-            for request, answer in engine.answers(model, _with(first, blocks)):
+            for request, answer in engine.answers(model, itertools.chain([first], blocks)):
                 self._take(request, answer)
         finally:
             self._write()
@@ -188,8 +189,3 @@ class _Round:
         for request, _ in self._chunk:
             self._held.discard(request.key)
         self._chunk, self._since = [], time.monotonic()
-
-
-def _with(first: Sequence[Request], rest: Iterator[Sequence[Request]]) -> Iterator[Sequence[Request]]:
-    yield first
-    yield from rest

@@ -22,6 +22,7 @@ from harness.evaluate.checkpoint import Checkpoint
 from harness.evaluate.engines import Setting, Shape
 from harness.evaluate.predictions import Predictions
 from harness.evaluate.requests import Answer, Question, references
+from harness.evaluate.sandbox import isolation_level
 from harness.progress import Bar, Progress
 from harness.runner import Job, Made
 from harness.store.files import read_jsonl, write_jsonl
@@ -241,6 +242,21 @@ class EvaluationStages:
 
     def _info(self, job: Job) -> TaskInfo:
         return self.infos[job.stage.arguments["task"]]
+
+
+def require_isolation(definitions: Iterable[TaskInfo], *, allow_unsafe: bool) -> None:
+    """Raise where generated programs would have to be run and the kernel does not isolate them.
+
+    Raises:
+        InputError: names the first definition that executes programs.
+    """
+    programs_of = sorted(info.name for info in definitions if info.executes)
+    if programs_of and not allow_unsafe and isolation_level() != "namespaces":
+        raise InputError(
+            f"Task '{programs_of[0]}' executes generated programs, and this kernel refuses the namespaces that isolate"
+            " them. Allow unprivileged user namespaces, leave the task out with --tasks, or, on a machine that may be"
+            " lost, run them without isolation: --unsafe-exec."
+        )
 
 
 def _told(answer: Answer) -> dict[str, Any]:
