@@ -15,7 +15,16 @@ import typer
 from harness.cli import eval_app
 from harness.cli.data_app import data as data_app
 from harness.cli.filter_app import filters as filter_app
-from harness.cli.options import DataFolder, ResultsFolder, study_names
+from harness.cli.options import (
+    DataFolder,
+    Limit,
+    ReportsFolder,
+    ResultsFolder,
+    Seeds,
+    Tasks,
+    Variant,
+    study_names,
+)
 
 app = typer.Typer(
     name="harness",
@@ -68,17 +77,13 @@ def ablate(
     study: Annotated[
         str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)
     ] = "pocket",
-    variant: Annotated[
-        str, typer.Option(help="Reference and treated variant, such as aligned,clean; gap = second - first.")
-    ] = "",
-    seeds: Annotated[Optional[int], typer.Option(help="Use only the first N training seeds of the study.")] = None,
-    tasks: Annotated[str, typer.Option(help="Comma-separated tasks; default: all of the study.")] = "",
-    limit: Annotated[
-        Optional[int], typer.Option(min=0, help="Items per task, spread evenly over its subtasks; 0 = all.")
-    ] = None,
+    variant: Variant = "",
+    seeds: Seeds = None,
+    tasks: Tasks = "",
+    limit: Limit = None,
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),
-    reports: Annotated[Path, typer.Option(metavar="DIR", help="Where reports are written.")] = Path("reports"),
+    reports: ReportsFolder = Path("reports"),
     format: Annotated[Format, typer.Option(help="What is printed on stdout.")] = Format.TABLE,
     profile: eval_app.Profiles = None,
     ranks: Annotated[

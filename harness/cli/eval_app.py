@@ -11,7 +11,18 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from harness.cli.options import DataFolder, ResultsFolder, TableOrJson, study_names, task_names
+from harness.cli.options import (
+    DataFolder,
+    Limit,
+    ReportsFolder,
+    ResultsFolder,
+    Seeds,
+    TableOrJson,
+    Tasks,
+    Variant,
+    study_names,
+    task_names,
+)
 
 
 class Profile(enum.StrEnum):
@@ -146,15 +157,13 @@ def rescore(
         str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)
     ] = "pocket",
     profile: Profiles = None,
-    variant: Annotated[str, typer.Option(help="Reference and treated variant, such as aligned,clean.")] = "",
-    seeds: Annotated[Optional[int], typer.Option(help="Use only the first N training seeds of the study.")] = None,
-    tasks: Annotated[str, typer.Option(help="Comma-separated tasks; default: all of the study.")] = "",
-    limit: Annotated[
-        Optional[int], typer.Option(min=0, help="Items per task, spread evenly over its subtasks; 0 = all.")
-    ] = None,
+    variant: Variant = "",
+    seeds: Seeds = None,
+    tasks: Tasks = "",
+    limit: Limit = None,
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),
-    reports: Annotated[Path, typer.Option(metavar="DIR", help="Where reports are written.")] = Path("reports"),
+    reports: ReportsFolder = Path("reports"),
     unsafe_exec: UnsafeExec = False,
     format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
 ) -> None:
@@ -191,9 +200,7 @@ def names(text: str) -> tuple[str, ...]:
 
 
 _Study = Annotated[str, typer.Option(help="Shipped study or path of a TOML file.", autocompletion=study_names)]
-_Variant = Annotated[str, typer.Option(help="Reference and treated variant, such as aligned,clean.")]
 _Seed = Annotated[Optional[int], typer.Option(help="Training seed; default: the study's first.")]
-_Limit = Annotated[Optional[int], typer.Option(min=0, help="Items per task, as they were asked; 0 = all.")]
 
 
 @predictions.command(
@@ -206,10 +213,10 @@ _Limit = Annotated[Optional[int], typer.Option(min=0, help="Items per task, as t
 def show(
     item: Annotated[str, typer.Argument(help="Name of an item, its end, or a part that no other item has.")],
     study: _Study = "pocket",
-    variant: _Variant = "",
+    variant: Variant = "",
     seed: _Seed = None,
     profile: Profiles = None,
-    limit: _Limit = None,
+    limit: Limit = None,
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),
     format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
@@ -235,10 +242,10 @@ def show(
 def diff(
     task: Annotated[str, typer.Option(help="Task to look at; default: all of the study.")] = "",
     study: _Study = "pocket",
-    variant: _Variant = "",
+    variant: Variant = "",
     seed: _Seed = None,
     profile: Profiles = None,
-    limit: _Limit = None,
+    limit: Limit = None,
     shown: Annotated[int, typer.Option("--show", min=0, help="Items to print in full; the others by name.")] = 3,
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),

@@ -25,6 +25,15 @@ DataFolder = Annotated[
 ResultsFolder = Annotated[Path, typer.Option(metavar="DIR", help="Where records and checkpoints are kept.")]
 
 
+Limit = Annotated[Optional[int], typer.Option(min=0, help="Items per task, spread evenly over its subtasks; 0 = all.")]
+Seeds = Annotated[Optional[int], typer.Option(help="Use only the first N training seeds of the study.")]
+Tasks = Annotated[str, typer.Option(help="Comma-separated tasks; default: all of the study.")]
+Variant = Annotated[
+    str, typer.Option(help="Reference and treated variant, such as aligned,clean; gap = second - first.")
+]
+ReportsFolder = Annotated[Path, typer.Option(metavar="DIR", help="Where reports are written.")]
+
+
 def study_names(incomplete: str) -> list[str]:
     """Complete the name of a shipped study."""
     return _names("studies", incomplete)

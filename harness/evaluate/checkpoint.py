@@ -22,7 +22,8 @@ from harness.store.files import sha256_of
 
 _INDEX = "model.safetensors.index.json"
 _SETTINGS = ("config.json", "generation_config.json")
-_TOKENIZER = (
+# What may say how a text is split; an engine and the digest look at the same files.
+TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "tekken.json"),
 )
@@ -80,7 +81,7 @@ def open(name: str | Path, *, values: bool = True) -> Checkpoint:
         result = weights.scan(path, values=values)
         hashes[path.name] = result.sha256
         _check_values(path, result.broken)
-    others = [folder / one for one in (*_SETTINGS, *_TOKENIZER) if (folder / one).is_file()]
+    others = [folder / one for one in (*_SETTINGS, *TOKENIZER) if (folder / one).is_file()]
     others += [path for path in folder.glob("chat_template*") if path.is_file()]
     hashes |= {path.name: sha256_of(path) for path in others}
     positions = [config[one] for one in _POSITIONS if isinstance(config.get(one), int)]
@@ -109,7 +110,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, _, revision = name.partition("@")
-    patterns = ["*.safetensors", _INDEX, *_SETTINGS, *_TOKENIZER, "chat_template*"]
+    patterns = ["*.safetensors", _INDEX, *_SETTINGS, *TOKENIZER, "chat_template*"]
     try:
         place = snapshot_download(
             repository, revision=revision or None, allow_patterns=patterns, ignore_patterns=["*/*", "consolidated*"]

@@ -9,13 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from harness.evaluate.checkpoint import TOKENIZER
 from harness.store.files import sha256_of
-
-# What an engine reads of a folder beside its weights and the architecture.
-_ABOUT_TEXTS = (
-    *("generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.*", "merges.txt", "spiece.model", "tekken.json"),
-)
 
 
 def stamp(folder: str) -> list[Any]:
@@ -26,4 +21,5 @@ def stamp(folder: str) -> list[Any]:
 
 def about_texts(folder: str) -> dict[str, str]:
     """Return the digests of the files that say how texts are split and where they end."""
-    return {path.name: sha256_of(path) for pattern in _ABOUT_TEXTS for path in Path(folder).glob(pattern)}
+    found = (Path(folder) / name for name in ("generation_config.json", *TOKENIZER))
+    return {path.name: sha256_of(path) for path in found if path.is_file()}
