@@ -19,7 +19,8 @@ from harness.evaluate.predictions import Predictions
 from harness.plan import Kind
 from harness.progress import Progress
 from harness.report.graph import gib
-from harness.report.result import Result, assemble
+from harness.report.join import assemble
+from harness.report.result import Result
 from harness.runner import Runner, State, free_bytes
 from harness.stages import Context
 from harness.stages.evaluation import EvaluationStages, opened, require_isolation

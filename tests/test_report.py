@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from harness import compare
-from harness.report import graph, terminal, views
+from harness.report import documents, markdown, terminal, wording
 from harness.report.result import ArmRow, Result, TaskRow
 
 ARMS = ("base", "aligned", "clean", "random")
@@ -128,9 +128,9 @@ def printed(shown: Result) -> str:
 def everywhere(shown: Result) -> dict[str, str]:
     """Return all views of a result."""
     return {
-        "json": views.as_json(shown),
-        "csv": views.as_csv(shown),
-        "markdown": views.as_markdown(shown),
+        "json": documents.as_json(shown),
+        "csv": documents.as_csv(shown),
+        "markdown": markdown.as_markdown(shown),
         "terminal": printed(shown),
     }
 
@@ -144,7 +144,7 @@ def words(text: str) -> str:
 
 
 def test_the_json_has_the_fields_that_readers_of_it_rely_on() -> None:
-    document = json.loads(views.as_json(result()))
+    document = json.loads(documents.as_json(result()))
     assert {"study", "reference", "treated", "arms", "tasks"} <= document.keys()
     assert (document["study"], document["reference"], document["treated"]) == ("pocket", "aligned", "clean")
     assert [row["name"] for row in document["arms"]] == list(ARMS)
@@ -165,36 +165,36 @@ def test_the_json_has_the_fields_that_readers_of_it_rely_on() -> None:
 
 def test_the_gap_is_second_minus_first_and_relative_to_the_first() -> None:
     shown = result()
-    for row in json.loads(views.as_json(shown))["tasks"]:
+    for row in json.loads(documents.as_json(shown))["tasks"]:
         first, second = row["scores"]["aligned"]["mean"], row["scores"]["clean"]["mean"]
         assert row["gap"]["absolute"] == pytest.approx(second - first)
         assert row["gap"]["relative"] == pytest.approx((second - first) / first)
         assert row["gap"]["low"] <= row["gap"]["absolute"] <= row["gap"]["high"]
-    assert views.gap_heading(shown) == "gap = clean - aligned, relative = gap / aligned"
+    assert wording.gap_heading(shown) == "gap = clean - aligned, relative = gap / aligned"
     for name in ("markdown", "terminal"):
         assert "gap = clean - aligned, relative = gap / aligned" in words(everywhere(shown)[name]), name
 
 
 def test_there_is_no_relative_gap_where_the_reference_is_near_zero() -> None:
     shown = result(task(rates=(0.0, 0.3)))
-    gap = json.loads(views.as_json(shown))["tasks"][0]["gap"]
+    gap = json.loads(documents.as_json(shown))["tasks"][0]["gap"]
     assert gap["absolute"] > 0.1
     assert gap["relative"] is None
-    assert pd.read_csv(io.StringIO(views.as_csv(shown)))["relative"].isna().all()
-    for text in (views.as_markdown(shown), printed(shown)):
+    assert pd.read_csv(io.StringIO(documents.as_csv(shown)))["relative"].isna().all()
+    for text in (markdown.as_markdown(shown), printed(shown)):
         assert "A dash: the relative gap's denominator is not distinguishable from zero." in words(text)
-    assert "A dash" not in views.as_markdown(result())
+    assert "A dash" not in markdown.as_markdown(result())
 
 
 def test_arms_that_do_not_pair_have_no_number_and_say_why() -> None:
     shown = result(task(), with_gap(task("drop", title="DROP"), incomparable()))
-    gap = json.loads(views.as_json(shown))["tasks"][1]["gap"]
+    gap = json.loads(documents.as_json(shown))["tasks"][1]["gap"]
     assert [gap[name] for name in ("absolute", "relative", "low", "high")] == [None] * 4
     assert gap["denominator"] == "aligned"
     assert "1 of 2 items were asked differently" in gap["incomparable"]
-    table = pd.read_csv(io.StringIO(views.as_csv(shown)))
+    table = pd.read_csv(io.StringIO(documents.as_csv(shown)))
     assert table[table.task == "drop"][["gap", "gap_low", "gap_high", "relative"]].isna().all(axis=None)
-    for text in (views.as_markdown(shown), printed(shown)):
+    for text in (markdown.as_markdown(shown), printed(shown)):
         assert "incomparable: prompts_differ" in words(text)
 
 
@@ -209,7 +209,9 @@ def test_one_seed_speaks_of_these_checkpoints_and_never_of_the_data() -> None:
         assert "the variants differ" not in plain
         if name != "csv":
             assert "difference between these checkpoints" in plain, name
-    assert json.loads(views.as_json(one_seed()))["tasks"][0]["gap"]["scope"] == "difference between these checkpoints"
+    assert (
+        json.loads(documents.as_json(one_seed()))["tasks"][0]["gap"]["scope"] == "difference between these checkpoints"
+    )
 
 
 def test_several_seeds_speak_of_the_variants_and_of_how_many_seeds() -> None:
@@ -234,26 +236,26 @@ def test_an_interval_that_covers_zero_is_read_as_no_difference() -> None:
     draw = np.random.default_rng(1)
     same = (draw.random((3, 50)) < 0.5).astype(float)
     row = with_gap(task(), compare.gap(same, same[::-1]))
-    assert views.reading(row.gap) == "no difference of the variants shown"
+    assert wording.reading(row.gap) == "no difference of the variants shown"
     higher = with_gap(task(), compare.gap(np.zeros((3, 50)), np.ones((3, 50))))
     lower = with_gap(task(), compare.gap(np.ones((3, 50)), np.zeros((3, 50))))
-    assert views.reading(higher.gap) == "the variants differ: higher"
-    assert views.reading(lower.gap) == "the variants differ: lower"
+    assert wording.reading(higher.gap) == "the variants differ: higher"
+    assert wording.reading(lower.gap) == "the variants differ: lower"
 
 
 def test_a_limited_run_says_that_it_is_not_the_whole_benchmark() -> None:
     for name in ("markdown", "terminal"):
         assert "At most 50 items per task" in words(everywhere(result(limit=50))[name])
         assert "At most" not in words(everywhere(result())[name])
-    assert json.loads(views.as_json(result(limit=50)))["limit"] == 50
+    assert json.loads(documents.as_json(result(limit=50)))["limit"] == 50
 
 
 # --- CSV and Markdown ------------------------------------------------------------------------------------
 
 
 def test_the_csv_is_one_line_a_task_and_arm_with_the_numbers_of_the_json() -> None:
-    table = pd.read_csv(io.StringIO(views.as_csv(result())))
-    document = json.loads(views.as_json(result()))
+    table = pd.read_csv(io.StringIO(documents.as_csv(result())))
+    document = json.loads(documents.as_json(result()))
     assert len(table) == len(ARMS) * 2
     assert list(table.columns[:5]) == ["study", "task", "metric", "items", "arm"]
     for row in document["tasks"]:
@@ -270,7 +272,7 @@ def test_the_csv_is_one_line_a_task_and_arm_with_the_numbers_of_the_json() -> No
 
 def test_the_csv_survives_commas_quotes_and_line_breaks_in_names() -> None:
     hostile = 'mm,lu"\n2'
-    table = pd.read_csv(io.StringIO(views.as_csv(result(task(hostile)))))
+    table = pd.read_csv(io.StringIO(documents.as_csv(result(task(hostile)))))
     assert set(table.task) == {hostile}
     assert len(table) == len(ARMS)
 
@@ -284,7 +286,7 @@ def test_equal_results_give_equal_bytes_without_times_or_paths(view: str) -> Non
 
 
 def test_the_markdown_names_every_arm_its_budget_and_its_weights() -> None:
-    text = views.as_markdown(result())
+    text = markdown.as_markdown(result())
     for name in ARMS:
         assert f"| {name} | keep | 1,234 | 1,234,567 | 88 | {'-' if name == 'base' else '0 1 2'} |" in text
         assert f"| {name} | {'-' if name == 'base' else '2'} | `{('b' if name == 'base' else '2') * 16}` |" in text
@@ -293,7 +295,7 @@ def test_the_markdown_names_every_arm_its_budget_and_its_weights() -> None:
 
 
 def test_every_row_of_a_markdown_table_has_the_columns_of_its_head() -> None:
-    text = views.as_markdown(result(task(title="a|b")))
+    text = markdown.as_markdown(result(task(title="a|b")))
     blocks = [block.splitlines() for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)]
     assert len(blocks) == 3
     for block in blocks:
@@ -331,7 +333,7 @@ def test_at_80_columns_no_number_is_cut_or_broken() -> None:
     assert text.count("100.0-100.0") == len(ARMS) * 2
     assert text.count("14042") == 2
     gap = widest().tasks[0].gap
-    for number in (views.absolute(gap), views.relative(gap)):
+    for number in (wording.absolute(gap), wording.relative(gap)):
         assert text.count(number) == 2, number
     for number in ("100,000", "123,456,789", "12,345"):
         assert text.count(number) == len(ARMS), number
@@ -351,11 +353,11 @@ def test_at_80_columns_many_arms_and_long_names_cut_no_number_either() -> None:
     text = printed(result(refused, long))
     assert max(map(len, text.splitlines())) <= 80
     assert "incomparable: prompts_differ" in text
-    assert views.absolute(long.gap) in text
+    assert wording.absolute(long.gap) in text
 
 
 def test_the_terminal_shows_the_numbers_of_the_json() -> None:
-    document, text = json.loads(views.as_json(result())), printed(result())
+    document, text = json.loads(documents.as_json(result())), printed(result())
     for row in document["tasks"]:
         for score in row["scores"].values():
             assert f"{100 * score['mean']:.1f}" in text
@@ -372,29 +374,3 @@ def test_markup_in_names_is_shown_and_not_obeyed(name: str) -> None:
     assert f"gap = clean - {name}" in text
     assert f"T {name}" in text, "in the table of gaps"
     assert re.search(rf"│?\s*{re.escape(name)}\s+│", text), "in the table of budgets"
-
-
-def test_markup_in_names_is_shown_in_a_dry_run_too() -> None:
-    sink = io.StringIO()
-    console = Console(file=sink, width=80, color_system=None)
-    console.print(graph.stage_table("[/] study", [("variant/[/]", "cached", "clean, [red]x")]))
-    console.print(graph.cost_table([{"arm": "[/] x 3", "chats": "1"}], title="[b]title"))
-    assert all(part in sink.getvalue() for part in ("[/] study", "variant/[/]", "[red]x", "[/] x 3", "[b]title"))
-
-
-# --- the stage graph -------------------------------------------------------------------------------------
-
-
-def test_the_answers_of_one_checkpoint_are_folded_into_one_row() -> None:
-    stages: list[tuple[str, str, tuple[str, ...]]] = [("train/a/0", "cached", ("variant/a", "base"))]
-    for task_name, state in (("mmlu", "cached"), ("drop", "will run")):
-        stages.append((f"predict/a/0/{task_name}", state, ("train/a/0", f"items/{task_name}")))
-        stages.append((f"score/a/0/{task_name}", state, (f"items/{task_name}", f"predict/a/0/{task_name}")))
-    assert graph.fold(stages) == [
-        ("train/a/0", "cached", "variant/a, base"),
-        ("predict, score/a/0", "2 of 4 cached", "train/a/0 x 2 tasks"),
-    ]
-
-
-def test_bytes_are_given_in_a_unit_that_fits() -> None:
-    assert [graph.gib(2**20), graph.gib(2**30), graph.gib(5 * 2**40)] == ["1 MiB", "1.0 GiB", "5,120.0 GiB"]

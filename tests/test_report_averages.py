@@ -14,8 +14,9 @@ from test_report_seen import INFOS, ITEMS, TASKS, Info, records, seen_of
 
 from harness import compare
 from harness.errors import InputError
-from harness.report import items, views
-from harness.report.result import Result, assemble
+from harness.report import documents, items, wording
+from harness.report.join import assemble
+from harness.report.result import Result
 from harness.store import Record
 from harness.study import load_study
 from harness.study.choice import Choice, choose, definition
@@ -70,7 +71,7 @@ def test_an_average_counts_items_alike_or_subtasks_alike(average: str, wanted: f
     assert row.scores["aligned"].mean == 0.0
     assert isinstance(row.gap, compare.Gap)
     assert row.gap.absolute == pytest.approx(wanted)
-    control = row.controls["random"]
+    control = row.controls[0].gap
     assert isinstance(control, compare.Gap)
     assert control.absolute == pytest.approx(wanted)
 
@@ -129,7 +130,7 @@ def test_where_an_item_has_no_score_there_is_no_gap_and_the_score_is_that_of_the
     assert isinstance(row.gap, compare.Incomparable)
     assert row.gap.unscored
     assert row.scores["clean"].mean == 1.0
-    assert not re.search(r":\s*NaN", views.as_json(assembled(change)))
+    assert not re.search(r":\s*NaN", documents.as_json(assembled(change)))
 
 
 def test_a_metric_of_the_whole_corpus_is_refused_with_what_to_do() -> None:
@@ -194,12 +195,12 @@ def test_the_share_of_answers_in_which_nothing_was_found_is_counted_by_arm() -> 
     for name in ("markdown", "terminal"):
         assert line in words(everywhere(shown)[name]), name
         assert "pocket DROP: no answer" not in words(everywhere(shown)[name])
-    assert json.loads(views.as_json(shown))["tasks"][0]["unextracted"]["clean"] == pytest.approx(0.25)
+    assert json.loads(documents.as_json(shown))["tasks"][0]["unextracted"]["clean"] == pytest.approx(0.25)
 
 
 def test_where_an_answer_was_found_in_every_text_there_is_no_line() -> None:
     found = replace(task(), unextracted=dict.fromkeys(("aligned", "clean"), 0.0))
-    assert views.footnotes(result(found)) == views.footnotes(result(task()))
+    assert wording.footnotes(result(found)) == wording.footnotes(result(task()))
 
 
 @pytest.mark.parametrize("level", ["rlimits", "namespaces"])
@@ -211,7 +212,7 @@ def test_the_isolation_of_programs_is_in_the_record_and_said_where_it_was_less_t
     shown = assembled(change)
     assert shown.tasks[0].isolation == tuple(sorted({level, "namespaces"}))
     assert shown.tasks[1].isolation == ()
-    assert json.loads(views.as_json(shown))["tasks"][0]["isolation"] == sorted({level, "namespaces"})
+    assert json.loads(documents.as_json(shown))["tasks"][0]["isolation"] == sorted({level, "namespaces"})
     said = "programs were run with less isolation than usual: namespaces, rlimits." in words(printed(shown))
     assert said is (level == "rlimits")
 
@@ -224,4 +225,4 @@ def test_shortened_prompts_are_summed_over_all_checkpoints() -> None:
         found[name] = replace(found[name], facts={"shortened_prompts": count, "unfinished": 0})
     [row] = assemble(study=study, choice=choice, infos=INFOS, records=found).tasks
     assert row.shortened_prompts == 0 + 1 + 2 + 3
-    assert json.loads(views.as_json(result(row)))["tasks"][0]["shortened_prompts"] == 6
+    assert json.loads(documents.as_json(result(row)))["tasks"][0]["shortened_prompts"] == 6

@@ -8,7 +8,13 @@ from dataclasses import replace
 import pytest
 from test_report import arm, everywhere, printed, result, task, words
 
-from harness.report import views
+from harness.report import documents
+from harness.report.result import Control, ControlKind, TaskRow
+
+
+def random_control(row: TaskRow) -> Control:
+    """Return the pair's gap as if it were that against the random control."""
+    return Control(kind=ControlKind.RANDOM, reference="random", treated="clean", gap=row.gap)
 
 
 def test_what_was_cut_left_unlearnt_unfinished_or_diverged_is_said_in_every_view() -> None:
@@ -28,9 +34,9 @@ def test_what_was_cut_left_unlearnt_unfinished_or_diverged_is_said_in_every_view
 
 def test_the_treated_arm_is_also_set_against_the_control_of_its_size() -> None:
     row = task()
-    controlled = result(replace(row, controls={"random": row.gap}))
+    controlled = result(replace(row, controls=(random_control(row),)))
     assert "clean against random removal of as many chats" in words(printed(controlled))
-    document = json.loads(views.as_json(controlled))
+    document = json.loads(documents.as_json(controlled))
     assert document["tasks"][0]["against_controls"]["random"]["absolute"] == pytest.approx(row.gap.absolute)
     assert "No random control" not in words(printed(controlled))
     smaller = tuple(arm(name, chats=900 if name == "clean" else 1234) for name in ("base", "aligned", "clean"))
@@ -44,5 +50,5 @@ def test_arms_of_one_size_need_no_control_for_it_and_a_control_of_words_is_calle
         arm(name, treatment="random removal, as many words as 'clean'" if name == "random" else "keep")
         for name in ("base", "aligned", "clean", "random")
     )
-    matched = result(replace(row, controls={"random": row.gap}), arms=other)
+    matched = result(replace(row, controls=(random_control(row),)), arms=other)
     assert "clean against random removal of as much" in words(printed(matched))

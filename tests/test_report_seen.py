@@ -12,8 +12,9 @@ import pytest
 from test_report import arm, everywhere, printed, result, task, words
 
 from harness import compare
-from harness.report import views
-from harness.report.result import Result, Seen, TaskRow, assemble
+from harness.report import documents, markdown, wording
+from harness.report.join import assemble
+from harness.report.result import Result, Seen, TaskRow
 from harness.store import Record
 from harness.study import Study, Variant, load_study
 from harness.study.choice import BASE_ARM, Choice, choose, runs, score_name
@@ -184,7 +185,7 @@ def test_the_base_has_seen_none_of_the_chats() -> None:
 def test_where_it_was_not_looked_for_nothing_is_said() -> None:
     shown = joined(None)
     assert [row.seen for row in shown.tasks] == [None, None]
-    assert [row["seen_in_training"] for row in json.loads(views.as_json(shown))["tasks"]] == [None, None]
+    assert [row["seen_in_training"] for row in json.loads(documents.as_json(shown))["tasks"]] == [None, None]
     assert "share" not in words(printed(shown))
 
 
@@ -202,17 +203,17 @@ def test_a_footnote_counts_the_seen_items_of_each_arm_and_gives_the_gap_without_
     row = with_seen()
     text = (
         "MMLU: items that share 13 words or more with chats of aligned alone 2, of clean alone 1, of both 3; "
-        f"gap without them {views.absolute(row.gap)}."
+        f"gap without them {wording.absolute(row.gap)}."
     )
     for name, shown in everywhere(result(row)).items():
         if name in ("markdown", "terminal"):
             assert text in words(shown), name
-    assert text in views.footnotes(result(row))
+    assert text in wording.footnotes(result(row))
 
 
 def test_a_task_of_which_nothing_was_seen_has_no_footnote() -> None:
     quiet = with_seen(reference_only=(), treated_only=(), shared=(), gap_without=None)
-    assert views.footnotes(result(quiet)) == views.footnotes(result(task()))
+    assert wording.footnotes(result(quiet)) == wording.footnotes(result(task()))
 
 
 def test_a_gap_that_cannot_be_had_without_the_seen_items_says_why() -> None:
@@ -222,13 +223,13 @@ def test_a_gap_that_cannot_be_had_without_the_seen_items_says_why() -> None:
     )
     shown = result(with_seen(gap_without=refused))
     assert "gap without them incomparable: prompts_differ." in words(printed(shown))
-    assert json.loads(views.as_json(shown))["tasks"][0]["seen_in_training"]["gap_without"] is None
+    assert json.loads(documents.as_json(shown))["tasks"][0]["seen_in_training"]["gap_without"] is None
 
 
 def test_the_json_names_the_seen_items_and_the_gap_without_them() -> None:
     row = with_seen()
     assert isinstance(row.gap, compare.Gap)
-    assert json.loads(views.as_json(result(row)))["tasks"][0]["seen_in_training"] == {
+    assert json.loads(documents.as_json(result(row)))["tasks"][0]["seen_in_training"] == {
         "words": 13,
         "reference_only": ["a", "b"],
         "treated_only": ["c"],
@@ -240,16 +241,16 @@ def test_the_json_names_the_seen_items_and_the_gap_without_them() -> None:
 def test_what_was_done_to_chats_that_stay_is_in_the_report() -> None:
     treated = {"mask label:full_refusal": 100, "change label:moralising": 1200}
     shown = result(arms=tuple(arm(name, treated=treated if name == "clean" else {}) for name in ("aligned", "clean")))
-    assert "- clean: change label:moralising 1,200, mask label:full_refusal 100" in views.as_markdown(shown)
-    assert [row["treated"] for row in json.loads(views.as_json(shown))["arms"]] == [{}, treated]
+    assert "- clean: change label:moralising 1,200, mask label:full_refusal 100" in markdown.as_markdown(shown)
+    assert [row["treated"] for row in json.loads(documents.as_json(shown))["arms"]] == [{}, treated]
 
 
 def test_repairs_and_repeated_passages_are_lines_of_the_funnel_only_where_there_are_some() -> None:
-    text = views.as_markdown(joined({}, clean={"mask label:full_refusal": 7}))
+    text = markdown.as_markdown(joined({}, clean={"mask label:full_refusal": 7}))
     assert "- chats repaired: 4\n" in text
     assert "- chats that repeat a long passage: 2\n" in text
     assert "- clean: mask label:full_refusal 7\n" in text
-    quiet = views.as_markdown(result())
+    quiet = markdown.as_markdown(result())
     assert "repaired" not in quiet
     assert "long passage" not in quiet
 

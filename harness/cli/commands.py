@@ -21,7 +21,7 @@ from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
 from harness.errors import InputError
 from harness.evaluate import catalog
-from harness.report import graph, items, terminal, views
+from harness.report import documents, graph, items, markdown, terminal
 from harness.store import write_atomic
 from harness.study import load_study
 from harness.train import budget
@@ -40,15 +40,19 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> No
         _plan(ablation)
         return
     folder = reports / result.study / result.selection
-    documents = {"md": views.as_markdown(result), "csv": views.as_csv(result), "json": views.as_json(result)}
-    for ending, text in documents.items():
+    views = {
+        "md": markdown.as_markdown(result),
+        "csv": documents.as_csv(result),
+        "json": documents.as_json(result),
+    }
+    for ending, text in views.items():
         write_atomic(folder / f"report.{ending}", text)
     write_atomic(folder / "items.parquet", items.as_parquet(result))
     if format == "table":
         for part in terminal.result_tables(result):
             console().print(part)
     else:
-        sys.stdout.write(documents[{"json": "json", "csv": "csv", "markdown": "md"}[format]])
+        sys.stdout.write(views[{"json": "json", "csv": "csv", "markdown": "md"}[format]])
     sys.stdout.flush()
     total = len(ablation.stages)
     bars.note(f"{ran} of {total} stages ran, {total - ran} were cached.")

@@ -6,6 +6,7 @@ no task. Invariant: nothing here sees anything above L0.
 
 from harness.compare.gap import Claim, Estimate, Gap, gap, interval
 from harness.compare.pairing import Arm, Incomparable, Paired, Reason, pair
+from harness.compare.verdict import Judgement, Judgements, Verdict, holm, judge
 
 __all__ = [
     "Arm",
@@ -13,9 +14,14 @@ __all__ = [
     "Estimate",
     "Gap",
     "Incomparable",
+    "Judgement",
+    "Judgements",
     "Paired",
     "Reason",
+    "Verdict",
     "gap",
+    "holm",
     "interval",
+    "judge",
     "pair",
 ]

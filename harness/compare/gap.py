@@ -17,6 +17,7 @@ import enum
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -88,6 +89,25 @@ class Gap:
     def called(self) -> bool:
         """True when the interval of the absolute gap excludes zero."""
         return self.low > 0 or self.high < 0
+
+    def p_value(
+        self, *, shift: float = 0.0, alternative: Literal["two-sided", "greater", "less"] = "two-sided"
+    ) -> float:
+        """Return the probability of a gap at least this far from `shift`, were `shift` the true gap.
+
+        Args:
+            shift: the gap under the null hypothesis, a fraction.
+            alternative: "greater" for the one-sided test that the true gap is above `shift`, "less" for below.
+        """
+        from scipy.special import stdtr  # slow to import
+
+        if self.standard_error is None or self.degrees is None:
+            return 1.0
+        if not math.isfinite(self.standard_error):
+            return 1.0
+        statistic = (self.absolute - shift) / self.standard_error
+        below = float(stdtr(self.degrees, statistic))
+        return {"greater": 1 - below, "less": below, "two-sided": 2 * min(below, 1 - below)}[alternative]
 
 
 def gap(

@@ -1,1 +1,1 @@
-"""Views: the joined result of a study, and its table, Markdown, CSV and JSON."""
+"""Views: the joined result of a study, and what people and programs read of it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report import views
+from harness.report import wording
 from harness.report.result import ArmRow, Result
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def result_tables(result: Result) -> Sequence[RenderableType]:
     return [
         *[_scores(result, group) for group in groups],
         _gaps(result),
-        *([_controls(result)] if views.against_controls(result) else []),
+        *([_controls(result)] if wording.against_controls(result) else []),
         _budgets(result),
-        *[Text(line) for line in views.footnotes(result)],
+        *[Text(line) for line in wording.footnotes(result)],
     ]
 
 
@@ -52,7 +52,9 @@ def _scores(result: Result, arms: Sequence[ArmRow]) -> Table:
             str(row.items),
             *[
                 Text.assemble(
-                    views.percent(score.mean), "\n", (f"{views.percent(score.low)}-{views.percent(score.high)}", "dim")
+                    wording.percent(score.mean),
+                    "\n",
+                    (f"{wording.percent(score.low)}-{wording.percent(score.high)}", "dim"),
                 )
                 for score in scores
             ],
@@ -63,13 +65,13 @@ def _scores(result: Result, arms: Sequence[ArmRow]) -> Table:
 def _gaps(result: Result) -> Table:
     from rich.text import Text
 
-    table = _table(views.gap_heading(result))
+    table = _table(wording.gap_heading(result))
     table.add_column("task", overflow="fold")
     table.add_column("gap, points", justify="right", no_wrap=True)
     table.add_column("relative", justify="right", no_wrap=True)
     table.add_column("reading")
     for row in result.tasks:
-        cells = (row.title, views.absolute(row.gap), views.relative(row.gap), views.reading(row.gap))
+        cells = (row.title, wording.absolute(row.gap), wording.relative(row.gap), wording.reading(row.gap))
         table.add_row(*map(Text, cells))
     return table
 
@@ -77,12 +79,12 @@ def _gaps(result: Result) -> Table:
 def _controls(result: Result) -> Table:
     from rich.text import Text
 
-    table = _table(views.controls_heading(result))
+    table = _table(wording.controls_heading(result))
     table.add_column("task", overflow="fold")
     table.add_column("control", overflow="fold")
     table.add_column("gap, points", justify="right", no_wrap=True)
     table.add_column("reading")
-    for row in views.against_controls(result):
+    for row in wording.against_controls(result):
         table.add_row(*map(Text, row))
     return table
 

@@ -1,0 +1,109 @@
+"""The result as Markdown, for people who read the repository.
+
+Owns the layout of `report.md`. Computes nothing. Invariant: equal results give equal bytes.
+"""
+
+from __future__ import annotations
+
+from harness.report.result import Result
+from harness.report.wording import (
+    absolute,
+    against_controls,
+    controls_heading,
+    estimate,
+    footnotes,
+    gap_heading,
+    reading,
+    relative,
+)
+
+
+def as_markdown(result: Result) -> str:
+    """Return the report that is written beside the records."""
+    pair = (result.reference, result.treated)
+    others = [arm.name for arm in result.arms if arm.name not in pair]
+    columns = [*pair, *others]
+    lines = [f"# {result.study}: {result.title}", "", f"{gap_heading(result)}.", ""]
+    lines += _rows(
+        ["task", "items", *columns, "gap", "relative", "reading"],
+        [
+            [
+                f"{row.title} ({row.metric})",
+                str(row.items),
+                *[estimate(row.scores[name]) for name in columns],
+                absolute(row.gap),
+                relative(row.gap),
+                reading(row.gap),
+            ]
+            for row in result.tasks
+        ],
+    )
+    lines += ["", *(f"{line}  " for line in footnotes(result)), ""]
+    if against_controls(result):
+        lines += [f"## {controls_heading(result)}", ""]
+        rows = [list(row) for row in against_controls(result)]
+        lines += [*_rows(["task", "control", "gap", "reading"], rows), ""]
+    lines += ["## Arms", ""]
+    lines += _rows(
+        ["arm", "treatment", "chats", "supervised tokens", "steps", "seeds"],
+        [
+            [
+                *(arm.name, arm.treatment, f"{arm.chats:,}", f"{arm.supervised_tokens:,}", f"{arm.steps:,}"),
+                " ".join(map(str, arm.seeds)) or "-",
+            ]
+            for arm in result.arms
+        ],
+    )
+    lines += ["", "## Data", "", *_funnel(result)]
+    settings = result.training
+    lines += [
+        "",
+        "## Provenance",
+        "",
+        f"Scoring profile {', '.join(f'`{name}`' for name in result.profiles)}, filter `{result.filter}`; attention"
+        f" {', '.join(settings['attention'])} on"
+        f" {', '.join(settings['accelerator'])}; {settings['cut_chats']:,} chats cut at the recipe's length over all"
+        " trainings.",
+        "",
+    ]
+    lines += _rows(
+        ["arm", "seed", "sha256 of the weights"],
+        [
+            [arm.name, seed or "-", f"`{digest[:16]}`"]
+            for arm in result.arms
+            for seed, digest in sorted(arm.weights.items())
+        ],
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _funnel(result: Result) -> list[str]:
+    funnel = result.funnel
+    read = ", ".join(f"{name} {count:,}" for name, count in sorted(funnel["read"].items()))
+    lines = [f"- rows read: {read}"]
+    chosen = ", ".join(f"{name} {count:,}" for name, count in sorted(funnel["selected"].items()))
+    lines.append(f"- selected: {chosen}")
+    dropped = ", ".join(f"{name} {count:,}" for name, count in sorted(funnel["dropped_by_cleaning"].items()))
+    lines.append(
+        f"- after cleaning {funnel['cleaned']:,}, after mixing {funnel['mixed']:,} (dropped: {dropped or 'none'})"
+    )
+    for name, what in (("repaired", "chats repaired"), ("repeat_a_passage", "chats that repeat a long passage")):
+        if funnel.get(name):
+            lines.append(f"- {what}: {funnel[name]:,}")
+    labels = ", ".join(f"{name} {count:,}" for name, count in sorted(funnel["labels"].items()))
+    lines.append(f"- assistant turns by label: {labels}")
+    for arm in result.arms:
+        if arm.dropped:
+            counts = ", ".join(f"{name} {count:,}" for name, count in sorted(arm.dropped.items()))
+            lines.append(f"- {arm.name}: {arm.chats:,} chats (dropped: {counts})")
+        if arm.treated:
+            counts = ", ".join(f"{name} {count:,}" for name, count in sorted(arm.treated.items()))
+            lines.append(f"- {arm.name}: {counts}")
+    return lines
+
+
+def _rows(header: list[str], rows: list[list[str]]) -> list[str]:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(header), line(["---"] * len(header)), *[line(row) for row in rows]]
