@@ -19,12 +19,12 @@ from harness.evaluate.predictions import Predictions
 from harness.plan import Kind
 from harness.progress import Progress
 from harness.report.graph import gib
-from harness.report.join import assemble
+from harness.report.join import TaskHead, assemble, run_of
 from harness.report.result import Result
 from harness.runner import Runner, State, free_bytes
 from harness.stages import Context
 from harness.stages.evaluation import EvaluationStages, opened, require_isolation
-from harness.store import Store
+from harness.store import Runs, Store
 from harness.study import Study, load_pretraining, load_recipe, load_study
 from harness.study.choice import BASE_ARM, Choice, choose, definition, runs, score_name
 from harness.train import base as bases
@@ -144,7 +144,11 @@ class Ablation:
             records = self.runner.settle()
         finally:
             self.engine.stop()
-        return assemble(study=self.study, choice=self.choice, infos=self.infos, records=records)
+        heads = {name: TaskHead.of(info) for name, info in self.infos.items()}
+        result = assemble(study=self.study, choice=self.choice, infos=heads, records=records)
+        places = {stage.name: (stage.kind.value, records[stage.name].key) for stage in self.stages}
+        Runs(self.store.root).put(run_of(study=self.study, choice=self.choice, heads=heads, records=places))
+        return result
 
     def _evaluation(self, infos: Mapping[str, catalog.TaskInfo], identity: Mapping[str, str]) -> EvaluationStages:
         """Return the stages that ask and score, over the study's engine."""

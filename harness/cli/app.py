@@ -119,6 +119,26 @@ def ablate(
     )
 
 
+@app.command(
+    epilog="""Examples:
+
+\b
+  harness report                       every run in results/: written to reports/ and printed
+  harness report pocket                the runs of one study
+  harness report smollm2/limit-57 --format json"""
+)
+def report(
+    run: Annotated[str, typer.Argument(help="A study, or one run of it such as pocket/whole; default: all.")] = "",
+    results: ResultsFolder = Path("results"),
+    reports: ReportsFolder = Path("reports"),
+    format: Annotated[Format, typer.Option(help="What is printed on stdout.")] = Format.TABLE,
+) -> None:
+    """Write reports again from the records, without running anything."""
+    from harness.cli import commands
+
+    commands.report(run, results=results, reports=reports, format=format.value)
+
+
 @app.command()
 def studies() -> None:
     """List the shipped studies."""

@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness import layout
+from harness import layout, rebuilding
 from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
 from harness.errors import InputError
 from harness.evaluate import catalog
-from harness.report import documents, graph, items, markdown, terminal
-from harness.store import write_atomic
+from harness.report import documents, graph, markdown, terminal
+from harness.report.result import Result
 from harness.study import load_study
 from harness.train import budget
 
@@ -39,24 +39,37 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> No
     if dry_run:
         _plan(ablation)
         return
-    folder = reports / result.study / result.selection
-    views = {
-        "md": markdown.as_markdown(result),
-        "csv": documents.as_csv(result),
-        "json": documents.as_json(result),
-    }
-    for ending, text in views.items():
-        write_atomic(folder / f"report.{ending}", text)
-    write_atomic(folder / "items.parquet", items.as_parquet(result))
+    folder = rebuilding.write(result, reports)
+    show(result, format)
+    total = len(ablation.stages)
+    bars.note(f"{ran} of {total} stages ran, {total - ran} were cached.")
+    bars.note(f"Records: {ablation.store.ledger.root}   Report: {folder / 'report.md'}")
+
+
+def report(study: str, *, results: Path, reports: Path, format: str) -> None:
+    """Write the reports of stored runs again and print them."""
+    layout.require_folders(results=results, data_dir=None)
+    if reports.exists() and not reports.is_dir():
+        raise InputError(f"--reports {reports} is a file; give a folder.")
+    found = list(rebuilding.stored(results, study=study))
+    if format == "json" and len(found) > 1:
+        names = ", ".join(f"{result.study}/{result.selection or 'whole'}" for result in found)
+        raise InputError(f"--format json prints one report, and there are {len(found)}: {names}. Name one.")
+    for result in found:
+        folder = rebuilding.write(result, reports)
+        show(result, format)
+        Console(stderr=True).print(f"Report: {folder / 'report.md'}", markup=False, highlight=False)
+
+
+def show(result: Result, format: str) -> None:
+    """Print a result on stdout."""
     if format == "table":
         for part in terminal.result_tables(result):
             console().print(part)
     else:
-        sys.stdout.write(views[{"json": "json", "csv": "csv", "markdown": "md"}[format]])
+        views = {"json": documents.as_json, "csv": documents.as_csv, "markdown": markdown.as_markdown}
+        sys.stdout.write(views[format](result))
     sys.stdout.flush()
-    total = len(ablation.stages)
-    bars.note(f"{ran} of {total} stages ran, {total - ran} were cached.")
-    bars.note(f"Records: {ablation.store.ledger.root}   Report: {folder / 'report.md'}")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ Invariant: it reads records only, so a report is the same whether its stages ran
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from harness import compare
 from harness.errors import InputError
 from harness.report.result import ArmRow, Control, ControlKind, Curve, Result, ScoreSet, Seen, TaskRow
-from harness.store import Record
+from harness.store import Record, Run
 from harness.study.choice import BASE_ARM, Choice, choose, runs, score_name
 from harness.study.model import Study
 
@@ -23,7 +23,67 @@ _Floats = np.ndarray[Any, np.dtype[np.float64]]
 _MATCHED = {"chats": "chats", "lengths": "chats of every length", "words": "words"}
 
 
-def assemble(*, study: Study, choice: Choice, infos: Mapping[str, Any], records: Mapping[str, Record]) -> Result:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskHead:
+    """What a report says of a definition of a task beside its scores.
+
+    Attributes:
+        title: for people.
+        profile: the scoring profile.
+        primary: the metric that is compared; more of it is better.
+        chance: score of guessing, 0 to 1.
+        average: over subtasks: "micro" (by their size) or "macro" (all alike).
+    """
+
+    title: str
+    profile: str
+    primary: str
+    chance: float
+    average: str
+
+    @classmethod
+    def of(cls, info: Any) -> TaskHead:
+        """Return the head of a `catalog.TaskInfo`."""
+        return cls(**{name: getattr(info, name) for name in cls.__slots__})
+
+
+def run_of(
+    *, study: Study, choice: Choice, heads: Mapping[str, TaskHead], records: Mapping[str, tuple[str, str]]
+) -> Run:
+    """Return what has to be kept beside the records so that `again` gives the same result.
+
+    Args:
+        records: stage name -> (kind, key).
+    """
+    return Run(
+        study=study.model_dump(mode="json", exclude_defaults=True),
+        choice=asdict(choice),
+        selection=_selection(study, choice),
+        tasks={name: asdict(heads[name]) for name in choice.definitions},
+        records=dict(records),
+    )
+
+
+def again(run: Run, records: Mapping[str, Record]) -> Result:
+    """Return the result of a run from its records.
+
+    Raises:
+        InputError: the run's study is not one that this version understands.
+    """
+    try:
+        study = Study.model_validate(run.study)
+        lists = {name: tuple(value) if isinstance(value, list) else value for name, value in run.choice.items()}
+        choice = Choice(**lists)
+        heads = {name: TaskHead(**head) for name, head in run.tasks.items()}
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"The run '{run.name}' was written by another version of harness and cannot be read: {error}. Run `harness"
+            " ablate` again: what is recorded is found, and the run is written anew."
+        ) from None
+    return assemble(study=study, choice=choice, infos=heads, records=records)
+
+
+def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], records: Mapping[str, Record]) -> Result:
     """Join the records of a finished study."""
     rows = [_task(task, choice, infos[task], records) for task in choice.definitions]
     judged = compare.judge({row.task: row.gap for row in rows})
@@ -143,7 +203,7 @@ def _arm(arm: str, study: Study, choice: Choice, records: Mapping[str, Record]) 
     )
 
 
-def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -> TaskRow:
+def _task(task: str, choice: Choice, info: TaskHead, records: Mapping[str, Record]) -> TaskRow:
     arms, clusters, subtasks, unextracted = {}, {}, {}, {}
     for arm in choice.arms:
         own: list[int | None] = [None] if arm == BASE_ARM else list(choice.seeds)
@@ -191,7 +251,7 @@ def _task(task: str, choice: Choice, info: Any, records: Mapping[str, Record]) -
     )
 
 
-def _primary(info: Any, facts: Sequence[Mapping[str, Any]]) -> _Floats:
+def _primary(info: TaskHead, facts: Sequence[Mapping[str, Any]]) -> _Floats:
     """Return the primary metric [seeds, items], NaN where an item has none.
 
     Raises:

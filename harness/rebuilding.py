@@ -1,0 +1,45 @@
+"""The use case behind `harness report`: views written again from the store alone.
+
+Owns which runs are shown and which files a report is made of. Runs nothing. Invariant: the files depend on the run and
+its records alone, so that they are byte for byte those that `harness ablate` wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.errors import InputError, nearest
+from harness.report import documents, items, join, markdown
+from harness.report.result import Result
+from harness.store import Runs, Store, write_atomic
+
+
+def stored(results: Path, *, study: str = "") -> Iterator[Result]:
+    """Yield the results of all runs of a store, or of one study's, in order of their names.
+
+    Raises:
+        InputError: no run, a run or record that was changed or is gone, or one of another version.
+    """
+    store, runs = Store(results), Runs(results)
+    found = list(runs.all())
+    chosen = [run for run in found if study in ("", run.study["name"], run.name)]
+    if not chosen:
+        names = sorted({run.study["name"] for run in found})
+        raise InputError(
+            f"No run of study '{study}' in {runs.root}.{nearest(study, names)} `harness ablate` makes one."
+            if study
+            else f"There are no runs in {runs.root}. `harness ablate` makes one."
+        )
+    for run in chosen:
+        yield join.again(run, runs.records(run, store.ledger))
+
+
+def write(result: Result, reports: Path) -> Path:
+    """Write all files of a report; return their folder."""
+    folder = reports / result.study / result.selection
+    write_atomic(folder / "report.md", markdown.as_markdown(result))
+    write_atomic(folder / "report.csv", documents.as_csv(result))
+    write_atomic(folder / "report.json", documents.as_json(result))
+    write_atomic(folder / "items.parquet", items.as_parquet(result))
+    return folder

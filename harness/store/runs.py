@@ -1,0 +1,132 @@
+"""Runs: which records answer for one finished command, so that its report needs nothing but the store.
+
+Owns the form of `results/runs/<study>/<selection>.json`. Does not know what is in a study or a report. Invariant: a run
+is written last and atomically, and names records by their keys: one that is there can be read again as it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.canonical import digest
+from harness.errors import InputError
+from harness.store.files import write_atomic
+from harness.store.ledger import Ledger, Record
+
+SCHEMA = 1
+WHOLE = "whole"
+"""Name of the run of a whole study, whose selection is empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One finished command.
+
+    Attributes:
+        study: the study file as plain data.
+        choice: what of it was run: pair, arms, seeds, tasks, profiles, limit.
+        selection: what deviates from the study file, as a folder name; empty for the whole study.
+        tasks: per definition of a task, what a report says of it: title, metric, chance, average, profile.
+        records: stage name -> (kind, key).
+    """
+
+    study: Mapping[str, Any]
+    choice: Mapping[str, Any]
+    selection: str
+    tasks: Mapping[str, Mapping[str, Any]]
+    records: Mapping[str, tuple[str, str]]
+
+    @property
+    def name(self) -> str:
+        """The run's place below `runs/`, such as "pocket/whole"."""
+        return f"{self.study['name']}/{self.selection or WHOLE}"
+
+    def content(self) -> dict[str, Any]:
+        """Return the run as plain data."""
+        return {
+            "schema": SCHEMA,
+            "study": self.study,
+            "choice": self.choice,
+            "selection": self.selection,
+            "tasks": self.tasks,
+            "records": {stage: list(place) for stage, place in self.records.items()},
+        }
+
+
+class Runs:
+    """The folder of runs below a store."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "runs"
+
+    def put(self, run: Run) -> Path:
+        """Write a run in place of an older one of the same study and selection; return the file."""
+        path = self.root / f"{run.name}.json"
+        content = json.loads(json.dumps(run.content()))
+        text = json.dumps(content | {"seal": digest("harness.run", content)}, indent=1, sort_keys=True)
+        write_atomic(path, text + "\n")
+        return path
+
+    def read(self, path: Path) -> Run:
+        """Return the run of a file.
+
+        Raises:
+            InputError: the file is no run, of another schema, or was changed by hand.
+        """
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            seal, schema = raw.pop("seal"), raw["schema"]
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise InputError(
+                f"{path} is no run: it cannot be read. Remove it and run `harness ablate` again."
+            ) from None
+        if schema != SCHEMA:
+            raise InputError(
+                f"{path} has schema {schema}, and this version reads {SCHEMA}. Run `harness ablate` again: what is"
+                " recorded is found, and the run is written anew."
+            )
+        if digest("harness.run", raw) != seal:
+            raise InputError(
+                f"{path} was changed after it was written: its digest does not match. Restore it, or remove it and run"
+                " `harness ablate` again."
+            )
+        records = {stage: (kind, key) for stage, (kind, key) in raw["records"].items()}
+        return Run(
+            study=raw["study"],
+            choice=raw["choice"],
+            selection=raw["selection"],
+            tasks=raw["tasks"],
+            records=records,
+        )
+
+    def all(self) -> Iterator[Run]:
+        """Yield every run, in order of their names.
+
+        Raises:
+            InputError: as `read`.
+        """
+        for path in sorted(self.root.glob("*/*.json")):
+            yield self.read(path)
+
+    def records(self, run: Run, ledger: Ledger) -> dict[str, Record]:
+        """Return the records of a run by stage name.
+
+        Raises:
+            InputError: a record is gone or was changed by hand; names the first file.
+        """
+        found = {}
+        for stage, (kind, key) in run.records.items():
+            record = ledger.get(kind, key)
+            if record is None:
+                path = ledger.path(kind, key)
+                what = "was changed after it was written: its digest does not match" if path.exists() else "is missing"
+                raise InputError(
+                    f"Record {path} (stage '{stage}' of run '{run.name}') {what}. Restore it, or remove it and run"
+                    " `harness ablate` again."
+                )
+            found[stage] = record
+        return found
