@@ -72,7 +72,9 @@ def again(run: Run, records: Mapping[str, Record]) -> Result:
     """
     try:
         study = Study.model_validate(run.study)
-        lists = {name: tuple(value) if isinstance(value, list) else value for name, value in run.choice.items()}
+        lists: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in run.choice.items()
+        }
         choice = Choice(**lists)
         heads = {name: TaskHead(**head) for name, head in run.tasks.items()}
     except (ValueError, TypeError) as error:
