@@ -121,7 +121,7 @@ def _verdict(row: TaskRow, result: Result) -> dict[str, Any]:
         "more": words.needed(row),
         "refusal": "",
         "smallest": "-" if judged is None or judged.smallest is None else f"{100 * judged.smallest:.1f} points",
-        "items": f"{row.items:,}",
+        "size": f"{row.items:,}",
     }
     for side, arm in (("reference", result.reference), ("treated", result.treated)):
         score = row.scores[arm]
@@ -165,7 +165,8 @@ def _parts(row: TaskRow, number: int, result: Result) -> dict[str, Any] | None:
         "count": len(gaps),
         "called": sum(gap.called for gap in gaps),
         "note": "In brackets the number of items. The intervals are not corrected over the parts: if nothing had"
-        f" changed, about {expected:g} of {len(gaps)} would exclude zero by chance.",
+        f" changed, about {expected:g} of {len(gaps)} would exclude zero by chance. What reaches beyond the edge is cut"
+        " off.",
     }
 
 

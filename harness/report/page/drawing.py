@@ -40,7 +40,7 @@ class Ink(enum.StrEnum):
 
 
 FONT = 11.0
-"""Size of text, px at the natural width; a phone of 390 px shows a plot of 440 px at about 0.8 of that."""
+"""Size of text, px at the natural width; a phone of 390 px shows a plot of 400 px at about 0.9 of that."""
 
 _SETTINGS: Mapping[str, Any] = {
     "svg.fonttype": "none",
@@ -93,7 +93,14 @@ def label(text: str, longest: int) -> str:
 
 
 def drawn(
-    name: str, title: str, width: float, height: float, draw: Callable[[Figure, Axes, Tips], None], *, left: float
+    name: str,
+    title: str,
+    width: float,
+    height: float,
+    draw: Callable[[Figure, Axes, Tips], None],
+    *,
+    left: float,
+    below: float = 40,
 ) -> str:
     """Return a plot as one `<svg>` element.
 
@@ -102,7 +109,7 @@ def drawn(
         title: what it shows, for those who do not see it.
         width, height: px.
         draw: fills the only axes.
-        left: px left of the axes, for labels. All other margins are fixed, so that no font can move anything.
+        left, below: px beside the axes, for labels. All other margins are fixed, so that no font can move anything.
     """
     import matplotlib
     from matplotlib import font_manager
@@ -118,7 +125,7 @@ def drawn(
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(width / 72, height / 72))
         FigureCanvasSVG(figure)
-        below, above, right = 40.0, 8.0, 12.0
+        above, right = 8.0, 12.0
         axes = figure.add_axes(
             (left / width, below / height, (width - left - right) / width, (height - below - above) / height)
         )

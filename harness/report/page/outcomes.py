@@ -1,7 +1,8 @@
 """How every item came out under both arms, seed by seed, and which ones flipped.
 
-Owns the pairing of score sets for the browser of items. Decides nothing about gaps. Invariant: an item is flipped where,
-under one seed, both arms have a score and the two differ; an item that one arm lacks is kept and has no score there.
+Owns the pairing of score sets for the browser of items. Decides nothing about gaps. Invariant: an item is flipped
+where, under one seed, both arms have a score and the two differ; an item that one arm lacks is kept and has no score
+there.
 """
 
 from __future__ import annotations

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 440.0
-"""px: on a phone of 390 px it is shown at about 0.8 of its size."""
+WIDTH = 400.0
+"""px: on a phone of 390 px it is shown at about 0.9 of its size."""
+MANY = 20
+"""From so many intervals on, the widest tenth may reach beyond the plot."""
 POINTS = 240
 """Most points of a curve; more steps are averaged over neighbours."""
 
@@ -73,7 +75,7 @@ def _intervals(
     name: str, title: str, groups: Sequence[Sequence[Bar]], *, axis: str, margins: Sequence[float | None]
 ) -> str:
     dense = len(groups) == 1
-    step, between = (16.0, 0.0) if dense else (19.0, 9.0)
+    step, between = (17.0, 0.0) if dense else (19.0, 9.0)
     rows = sum(map(len, groups))
     height = 48 + rows * step + (len(groups) - 1) * between + 10
     longest = min(30, max(len(bar.name) for bars in groups for bar in bars))
@@ -97,9 +99,9 @@ def _intervals(
         axes.set_yticks([place for place, _ in places], [label(bar.name, 30) for _, bar in places])
         for tick, (_, bar) in zip(axes.get_yticklabels(), places, strict=True):
             tick.set_color(Ink.MUTED.value if bar.light else Ink.TEXT.value)
-            tick.set_fontsize(10 if dense or bar.light else 11)
+            tick.set_fontsize(10.5 if dense or bar.light else 11.5)
         axes.grid(axis="x")
-        axes.set_xlabel(label(axis, 44))
+        axes.set_xlabel(label(axis, 40))
 
     return drawn(name, title, WIDTH, height, draw, left=left)
 
@@ -114,10 +116,10 @@ def _whisker(axes: Axes, place: float, bar: Bar, tips: Tips) -> None:
 
 
 def _symmetric(axes: Axes, gaps: Sequence[Gap]) -> None:
-    """Set limits that hold every point and most intervals: one of a single item would flatten all others."""
+    """Set limits that hold every point and, of many intervals, most: one of few items would flatten all others."""
     ends = sorted(max(abs(gap.low), abs(gap.high)) for gap in gaps)
-    most = max(ends[math.ceil(0.9 * len(ends)) - 1], *(abs(gap.absolute) for gap in gaps))
-    limit = min(100.0, max(1.0, 104 * most))
+    widest = ends[-1] if len(ends) < MANY else ends[math.ceil(0.9 * len(ends)) - 1]
+    limit = min(102.0, max(1.0, 108 * max(widest, *(abs(gap.absolute) for gap in gaps))))
     axes.set_xlim(-limit, limit)
 
 
@@ -185,7 +187,7 @@ def funnel(result: Result) -> str:
         axes.axvline(0, color=Ink.GRID.value, linewidth=1)
 
     title = "Chats left after every step of the data, and in every arm"
-    return drawn("funnel", title, WIDTH, 30 + 24 * len(rows) + 20, draw, left=14 + longest * 6.2)
+    return drawn("funnel", title, WIDTH, 16 + 24 * len(rows), draw, left=14 + longest * 6.2, below=8)
 
 
 def doses(result: Result, shares: Mapping[str, float]) -> str:
