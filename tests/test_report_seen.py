@@ -44,7 +44,7 @@ def record(**facts: Any) -> Record:
 
 def scored(arm_name: str, seed: int | None, task_name: str) -> Record:
     """Return the scores of one checkpoint, drawn for it."""
-    number = [BASE_ARM, "aligned", "clean", "random", "again", "shuffled"].index(arm_name)
+    number = [BASE_ARM, "aligned", "clean", "random", "again", "shuffled", "masked"].index(arm_name)
     draw = np.random.default_rng([number, seed or 0, TASKS.index(task_name.removesuffix("_strict"))])
     return record(
         item=ITEMS,

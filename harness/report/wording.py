@@ -47,7 +47,7 @@ def headline(result: Result) -> str:
         scope = "With one training seed, so of these checkpoints only"
     rows = [row for row in result.tasks if row.profile == result.profiles[0]]
     if all(_verdict(row) is Verdict.INCONCLUSIVE for row in rows):
-        where = f"any of the {len(rows)} tasks" if len(rows) > 1 else _name(rows[0], result)
+        where = f"any of the {len(rows)} tasks" if len(rows) > 1 else _named(rows[0], result)
         pair = f"{result.treated} differs from {result.reference}"
         return f"{scope}, it is undecided whether {pair} on {where}{_missed(rows)}."
     found = [(words, [row for row in rows if _verdict(row) is one]) for one, words in _ON]
@@ -65,18 +65,14 @@ def _verdict(row: TaskRow) -> Verdict:
     return Verdict.INCONCLUSIVE if row.judgement is None else row.judgement.verdict
 
 
-def _name(row: TaskRow, result: Result) -> str:
-    return f"{row.title}, the primary task," if row.task == result.primary else row.title
-
-
 def _named(row: TaskRow, result: Result) -> str:
-    """Return a task's name with the number that its verdict rests on."""
-    name = _name(row, result)
+    """Return a task's name with what its verdict rests on."""
+    details = ["the primary task"] if row.task == result.primary else []
     if isinstance(row.gap, Gap) and _verdict(row) in verdicts.CALLED:
-        return f"{name} ({100 * row.gap.absolute:+.1f} points)"
+        details.append(f"{100 * row.gap.absolute:+.1f} points")
     if row.judgement is not None and _verdict(row) is Verdict.EQUIVALENT:
-        return f"{name} (within {percent(row.judgement.margin)} points)"
-    return name.rstrip(",")
+        details.append(f"within {percent(row.judgement.margin)} points")
+    return f"{row.title} ({'; '.join(details)})" if details else row.title
 
 
 def _listed(names: Sequence[str]) -> str:
