@@ -48,9 +48,14 @@ def study(
         scores += own
         texts[name] = _texts(own, arms, extra, generated=number % 2 == 1)
     judged = compare.judge({row.task: row.gap for row in rows})
+    lucky = compare.judge({row.task: row.controls[-1].gap for row in rows}) if rows[0].controls else None
     smallest = {row.task: 0.021 + 0.01 * number for number, row in enumerate(rows)}
     rows = [
-        replace(row, judgement=replace(judged.tasks[row.task], smallest=smallest[row.task], seeds_needed=8))
+        replace(
+            row,
+            judgement=replace(judged.tasks[row.task], smallest=smallest[row.task], seeds_needed=8),
+            controls=tuple(replace(one, judgement=lucky.tasks[row.task] if lucky else None) for one in row.controls),
+        )
         for row in rows
     ]
     shown = result(
@@ -91,6 +96,7 @@ def _task(name: str, items: int, subjects: int, arms: Sequence[str], effect: flo
                     items=tuple(ids),
                     clusters=tuple(of),
                     prompts=tuple(ids),
+                    subtasks=tuple(leaf.removeprefix(f"{name}_") for leaf in of),
                     metrics={"acc": tuple(map(float, row))},
                 )
             )

@@ -132,6 +132,7 @@ def test_no_payload_in_names_runs_and_each_is_shown_as_text(policy: bool) -> Non
             title=names[7],
             filter=names[8],
             profiles=(names[9],),
+            tasks=tuple(replace(row, profile=names[9]) for row in shown.tasks),
             funnel={**shown.funnel, "read": {names[10]: 1500}, "labels": {names[11]: 3}},
             training={**shown.training, "attention": [names[12]], "accelerator": [names[13]]},
         )

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.compare import Gap
-from harness.report import wording
+from harness.report import numbers
 from harness.report.page.drawing import Ink, Tips, drawn, label
 from harness.report.result import ControlKind, Curve, Part, Result, TaskRow
-from harness.study.choice import BASE_ARM
+from harness.study.judging import BASE_ARM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +112,7 @@ def _whisker(axes: Axes, place: float, bar: Bar, tips: Tips) -> None:
     [line] = axes.plot([low, high], [place, place], color=bar.ink.value, linewidth=width)
     [point] = axes.plot([middle], [place], "o", color=bar.ink.value, markersize=size)
     for artist in (line, point):
-        tips.on(artist, f"{bar.name}: {wording.absolute(bar.gap)} points")
+        tips.on(artist, f"{bar.name}: {numbers.absolute(bar.gap)} points")
 
 
 def _symmetric(axes: Axes, gaps: Sequence[Gap]) -> None:
@@ -215,7 +215,7 @@ def doses(result: Result, shares: Mapping[str, float]) -> str:
             )
             for share, score, arm in known:
                 [line] = axes.plot([100 * share] * 2, [100 * score.low, 100 * score.high], color=ink, linewidth=1)
-                tips.on(line, f"{row.title}, {arm}: {wording.estimate(score)}")
+                tips.on(line, f"{row.title}, {arm}: {numbers.estimate(score)}")
             axes.text(
                 *(103, 100 * known[-1][1].mean, label(row.title, 16)), va="center_baseline", color=ink, clip_on=False
             )
@@ -236,7 +236,7 @@ def ink_of(arm: str, result: Result) -> Ink:
 
 def _ink(row: TaskRow) -> Ink:
     if row.judgement is None:
-        return _called(row.gap) if isinstance(row.gap, Gap) else Ink.TEXT
+        return Ink.TEXT
     return {"improved": Ink.UP, "regressed": Ink.DOWN}.get(row.judgement.verdict.value, Ink.TEXT)
 
 
