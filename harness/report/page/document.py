@@ -194,11 +194,15 @@ def _losses(result: Result) -> Table:
         *((f"dropped from {arm.name}", arm.dropped) for arm in result.arms),
         *((f"changed in {arm.name}", arm.treated) for arm in result.arms),
     ]
-    rows = [(what, name.replace("_", " "), f"{count:,}") for what, own in counts for name, count in sorted(own.items())]
+    rows = [
+        (what, ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sorted(own.items())))
+        for what, own in counts
+        if own
+    ]
     for name, what in (("repaired", "chats repaired"), ("repeat_a_passage", "chats that repeat a long passage")):
         if data.get(name):
-            rows.append((what, "", f"{data[name]:,}"))
-    return Table(header=("step", "what", "number"), rows=rows, numbers=(2,))
+            rows.append((what, f"{data[name]:,}"))
+    return Table(header=("step", "what and how many"), rows=rows)
 
 
 def _provenance(result: Result) -> list[tuple[str, str]]:
