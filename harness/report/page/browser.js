@@ -46,8 +46,9 @@
     }
   });
   const idOf = (task, at) => task.leaves[task.of[at]] + task.ids[at];
+  // `seed` is a place among the task's seeds, or -1 for any.
   const direction = (task, at, seed) => {
-    if (seed !== "") return task.ways[+seed][at] === 2 ? 0 : task.ways[+seed][at];
+    if (seed >= 0) return task.ways[seed][at] === 2 ? 0 : task.ways[seed][at];
     let up = false, down = false;
     for (const ways of task.ways) {
       up ||= ways[at] === 1;
@@ -130,12 +131,13 @@
   };
   const filter = (item) => {
     const words = controls.search.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-    const fits = FITS[controls.flip.value], seed = controls.seed.value, subject = controls.subject.value;
+    const fits = FITS[controls.flip.value], named = pair.seeds[+controls.seed.value], subject = controls.subject.value;
     let total = 0;
     found = [];
     for (const task of controls.task.value === "" ? tasks : [tasks[+controls.task.value]]) {
       total += task.ids.length;
-      if (seed !== "" && !task.ways[+seed]) continue;
+      const seed = controls.seed.value === "" ? -1 : task.seeds.indexOf(named);
+      if (controls.seed.value !== "" && seed < 0) continue;
       const index = words.length ? searchable(task) : null;
       for (let at = 0; at < task.ids.length; at++) {
         if (subject && "=" + task.subjects[task.of[at]] !== subject) continue;

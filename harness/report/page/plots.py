@@ -125,7 +125,7 @@ def _symmetric(axes: Axes, gaps: Sequence[Gap]) -> None:
 
 def curves(result: Result) -> str:
     """Return the training losses of all arms over their steps; empty where none was recorded."""
-    lines = [one for one in result.curves if any(value is not None for value in one.losses)]
+    lines = [one for one in result.curves if smoothed(one)[1]]
     if not lines:
         return ""
 
