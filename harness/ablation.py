@@ -170,7 +170,7 @@ class Ablation:
         found = {}
         for profile in profiles:
             for task in tasks:
-                info = catalog.definition(task, profile, path)
+                info = catalog.passing(catalog.definition(task, profile, path), self.study.evaluation.pass_at)
                 name = definition(task, profile)
                 if info.name != name:
                     raise InputError(

@@ -129,7 +129,7 @@ class Evaluation:
         self.request, self.progress = request, progress
         layout.require_folders(results=request.results, data_dir=request.data_dir)
         found = [
-            catalog.definition(task, profile, request.tasks_path)
+            catalog.passing(catalog.definition(task, profile, request.tasks_path), request.asked.pass_at)
             for profile in request.profiles
             for task in request.tasks
         ]

@@ -271,7 +271,7 @@ def _evaluation_stages(study: Study, choice: Choice, prints: Fingerprints) -> li
                 Stage(
                     name=score,
                     kind=Kind.SCORE,
-                    settings={"definition": prints.tasks[task]},
+                    settings=score_settings(asked, prints.tasks[task]),
                     inputs={"items": f"items/{task}", "predictions": predict},
                     arguments={"task": task, "arm": arm},
                 ),
@@ -330,12 +330,18 @@ def checkpoint_stages(
             Stage(
                 name=f"score/{name}",
                 kind=Kind.SCORE,
-                settings={"definition": prints[name]},
+                settings=score_settings(asked, prints[name]),
                 inputs={"items": f"items/{name}", "predictions": f"predict/{name}"},
                 arguments={"task": name},
             ),
         ]
     return stages
+
+
+def score_settings(asked: Evaluation, definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what scores depend on beyond items and answers; the values of k only where they were chosen."""
+    chosen = asked.pass_at if definition.get(EXECUTION) else ()
+    return {"definition": definition} | ({"pass_at": list(chosen)} if chosen else {})
 
 
 # What of a definition's identity concerns scores alone: how its programs are executed.

@@ -162,6 +162,11 @@ def test_a_missing_key_is_named(file: Path) -> None:
             "max_length = 1024\nsamples = 5\ntemperature = 0.0",
             ["evaluation", "need the key 'temperature' above 0"],
         ),
+        (
+            "max_length = 1024",
+            "max_length = 1024\nsamples = 5\ntemperature = 0.5\npass_at = [10]",
+            ["evaluation", "pass@10", "5 'samples'"],
+        ),
         ('name = "pocket"\ntitle', 'name = "Pocket/.."\ntitle', ["name", "Pocket/.."]),
         ("chats = 1500", 'chats = "1500"', ["sources.0.chats", "valid integer", "'1500'"]),
         ("chats = 1500", "chats = true", ["sources.0.chats", "valid integer"]),

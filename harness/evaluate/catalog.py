@@ -9,8 +9,8 @@ includes, of every Python file it names and of all members of a group, and of no
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,13 @@ class TaskInfo:
     files: tuple[str, ...] = field(default=())
     clusters: str = "subtask"
     executes: bool = False
+
+
+def passing(info: TaskInfo, pass_at: Sequence[int]) -> TaskInfo:
+    """Return a definition that is compared by pass@k for the first k that was chosen, where it is by pass@1."""
+    if not pass_at or info.primary != "pass_at_1":
+        return info
+    return replace(info, primary=f"pass_at_{pass_at[0]}")
 
 
 def tasks() -> dict[str, TaskInfo]:

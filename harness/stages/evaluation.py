@@ -207,7 +207,12 @@ class EvaluationStages:
         extracted: dict[tuple[str, str], Any] = {}
         with programs.execution(allow_unsafe=self.allow_unsafe) as executed:
             scored = tasks.scores(
-                info, data_dir=self.data_dir, rows=rows, answers=answers, on_filtered=extracted.setdefault
+                info,
+                data_dir=self.data_dir,
+                rows=rows,
+                answers=answers,
+                pass_at=job.stage.settings.get("pass_at", ()),
+                on_filtered=extracted.setdefault,
             )
         benchmarks.forget()
         bar.close()

@@ -145,6 +145,8 @@ class Evaluation(Strict):
         max_new_tokens: cap on generated tokens per item below what a task allows; 0 = no cap.
         engine: what computes answers: "vllm", or "transformers" where vLLM does not run.
         samples: answers per item of tasks that execute programs; pass@k is estimated from them.
+        pass_at: values of k for pass@k, each at most `samples`; the first one is what is compared. Empty = pass@1 is
+            compared, and 10 and 100 are computed where they fit.
         temperature: of sampling, in place of the task's own; 0 = greedy. Several samples need one above 0.
     """
 
@@ -152,6 +154,7 @@ class Evaluation(Strict):
     max_length: Positive = 2048
     engine: Literal["vllm", "transformers"] = "vllm"
     samples: Positive = 1
+    pass_at: tuple[Positive, ...] = Field(default=(), strict=False)
     temperature: Annotated[float, Field(ge=0)] | None = None
     limit: Annotated[int, Field(ge=0)] = 0
     max_new_tokens: Annotated[int, Field(ge=0)] = 0
@@ -160,6 +163,12 @@ class Evaluation(Strict):
     def _samples_differ(self) -> Evaluation:
         if self.samples > 1 and not self.temperature:
             raise ValueError("several samples need the key 'temperature' above 0: greedy answers are all alike")
+        if len(set(self.pass_at)) != len(self.pass_at):
+            raise ValueError("'pass_at' names a k twice")
+        if max(self.pass_at, default=1) > self.samples:
+            raise ValueError(
+                f"'pass_at' asks for pass@{max(self.pass_at)}, of {self.samples} 'samples': k is at most their number"
+            )
         return self
 
 
