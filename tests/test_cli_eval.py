@@ -195,6 +195,8 @@ def test_every_option_of_an_evaluation_reaches_it(asked: list[dict[str, Any]], t
         ("eval . --tasks pocket_mmlu --samples 5 --temperature 0", "--samples needs a --temperature above 0"),
         ("eval . --tasks pocket_mmlu --temperature -1", "--temperature"),
         ("eval . --tasks pocket_mmlu --samples 0", "--samples"),
+        ("eval . --tasks pocket_mmlu --pass-at 2", "--pass-at takes values of k from 1 to the number of --samples"),
+        ("eval . --tasks pocket_mmlu --pass-at x", "--pass-at takes whole numbers and commas"),
         ("eval . --tasks pocket_mmlu --results file", "--results file is a file; give a folder."),
         ("eval . --tasks pocket_mmlu --data file", "--data file is not a folder"),
         ("eval . --tasks pocket_mmlu --tasks-path nowhere", "--tasks-path nowhere is no folder"),

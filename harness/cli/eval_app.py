@@ -202,7 +202,7 @@ def _whole_numbers(text: str) -> tuple[int, ...]:
     from harness.errors import InputError
 
     try:
-        return tuple(int(one) for one in text.split(",")) if text else ()
+        return tuple(dict.fromkeys(int(one) for one in text.split(","))) if text else ()
     except ValueError:
         raise InputError(
             f"--pass-at takes whole numbers and commas, such as --pass-at 10,1; given: '{text}'."

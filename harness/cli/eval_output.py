@@ -43,6 +43,11 @@ def evaluate(
         raise InputError("--tasks names no task. `harness tasks` lists those that ship; lm-eval's go by their names.")
     if asked["samples"] > 1 and not asked["temperature"]:
         raise InputError("--samples needs a --temperature above 0: greedy answers are all alike.")
+    if any(not 1 <= k <= asked["samples"] for k in asked["pass_at"]):
+        raise InputError(
+            f"--pass-at takes values of k from 1 to the number of --samples, which is {asked['samples']}; given:"
+            f" {','.join(map(str, asked['pass_at']))}."
+        )
     request = Request(
         model=model,
         tasks=tasks,
