@@ -174,15 +174,16 @@ class EvaluationStages:
                     f" {self._room(model)} ({len(hopeless)} of {len(rows)} items). Raise max_length (no further than"
                     " the model's positions reach), cap the answer with max_new_tokens, or leave the task out."
                 )
-            for row in long:
-                shortened.add(row["item"])
-                item = tasks.rendered(
-                    self._info(job),
-                    row,
-                    data_dir=self.data_dir,
-                    shots=row["shots"] - 1,
-                    **{name: value for name, value in asking.items() if name != "limit"},
-                )
+            by_name = {row["item"]: row for row in long}
+            shortened |= by_name.keys()
+            for item in tasks.rendered(
+                self._info(job),
+                long,
+                data_dir=self.data_dir,
+                shots=[row["shots"] - 1 for row in long],
+                **{name: value for name, value in asking.items() if name != "limit"},
+            ):
+                row = by_name[item.item]
                 row |= {"prompt": item.prompt, "shots": item.shots}
                 # Without shots there is nothing left to drop: the profile sends whatever the model has room for.
                 limit = self._info(job).max_prompt if item.shots else 0
