@@ -134,6 +134,7 @@ class EvaluationStages:
                 shelf=shelf,
                 engine=self.open(setting, model.shape),
                 on_answers=_Rate(bar).hear,
+                check=model.require_unchanged,
             )
             self.damaged.extend(told.damaged)
             return told
