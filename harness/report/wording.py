@@ -150,7 +150,7 @@ def _judging(result: Result) -> list[str]:
             "Smallest: the true gap, in points, that such a study calls in 80 % of its repetitions, before correction;"
             " to decide: what it would take to call a gap as large as the margin as often."
         )
-    if any(getattr(row.judgement, "seeds_assumed", False) for row in judged):
+    if any(row.judgement and row.judgement.seeds_assumed for row in judged):
         lines.append("One run shows nothing of training luck: the seeds to decide assume some (docs/statistics.md).")
     return lines
 
