@@ -18,6 +18,7 @@ from harness import planning
 from harness.cli.app import app
 from harness.compare import Design, Gap, planned
 from harness.compare.power import SEED_SD
+from harness.data import pocket
 from harness.errors import InputError
 from harness.planning import Assumed, Origin, outlook
 from harness.report import join
@@ -189,3 +190,10 @@ def test_the_command_prints_a_table_that_fits_80_columns_or_one_json_document() 
 def test_one_seed_is_said_to_be_about_the_checkpoints() -> None:
     output = CliRunner().invoke(app, ["power", "pocket", "--seeds", "1", "--results", str(NOWHERE)]).output
     assert "about the two checkpoints only" in " ".join(output.split())
+
+
+def test_the_sizes_of_the_pocket_tasks_are_those_that_it_generates() -> None:
+    for name in load_study("pocket")[0].tasks:
+        assert len(pocket.items(name, "test")) == planning.SIZES[name]
+    single = [row for row in pocket.items("pocket_drop", "test") if len(row["answers"]) == 1]
+    assert len(single) == planning.SIZES["pocket_drop"], "instructeval asks those"
