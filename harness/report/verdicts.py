@@ -82,15 +82,22 @@ def controls(result: Result) -> list[ControlTable]:
     found = []
     for arm in arms:
         own = [(row, control) for row in result.tasks for control in row.controls if _arm(control) == arm]
-        rows = tuple((row.title, absolute(control.gap), _shown(control)) for row, control in own)
+        rows = tuple((row.title, absolute(control.gap), control_verdict(control)) for row, control in own)
         first = own[0][1]
         found.append(ControlTable(kind=first.kind, heading=_heading(first, result), rows=rows))
     return found
 
 
 def control_verdict(control: Control) -> str:
-    """Return the verdict on a control in words."""
-    return _shown(control)
+    """Return the verdict on a control in words: of one with no treated arm it matters only whether there is a gap."""
+    if control.kind is ControlKind.RANDOM or isinstance(control.gap, Incomparable) or control.judgement is None:
+        return verdict(control.gap, control.judgement)
+    words = {
+        Verdict.IMPROVED: "differs: higher",
+        Verdict.REGRESSED: "differs: lower",
+        Verdict.INCONCLUSIVE: "no difference shown",
+    }
+    return _scoped(words.get(control.judgement.verdict, _plain(control.judgement)), control.gap)
 
 
 def warnings(result: Result) -> list[str]:
@@ -146,17 +153,6 @@ def _heading(control: Control, result: Result) -> str:
     otherwise = ("as many words as", "as many chats of every length as")
     size = "as much" if any(words in treatment for words in otherwise) else "as many chats"
     return f"{pair}: {control.treated} against random removal of {size}"
-
-
-def _shown(control: Control) -> str:
-    if control.kind is ControlKind.RANDOM or isinstance(control.gap, Incomparable) or control.judgement is None:
-        return verdict(control.gap, control.judgement)
-    words = {
-        Verdict.IMPROVED: "differs: higher",
-        Verdict.REGRESSED: "differs: lower",
-        Verdict.INCONCLUSIVE: "no difference shown",
-    }
-    return _scoped(words.get(control.judgement.verdict, _plain(control.judgement)), control.gap)
 
 
 def _plain(judgement: Judgement) -> str:
