@@ -119,6 +119,7 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
             ),
             "--unsafe-exec",
         ],
+        "power": ["--changed", "--format", "--items", "--limit", "--results", "--seed-sd", "--seeds"],
         "report": ["--format", "--reports", "--results"],
         "rescore": [
             *("--data", "--format", "--limit", "--profile", "--reports", "--results", "--seeds", "--tasks"),
