@@ -24,6 +24,7 @@ from harness.evaluate import catalog
 from harness.report import documents, graph, markdown, terminal
 from harness.report.result import Result
 from harness.study import load_study
+from harness.study.choice import runs
 from harness.train import budget
 
 
@@ -124,7 +125,7 @@ def _plan(ablation: Ablation) -> None:
         if model
         else "Model: size not known before the base model is there.",
         f"Items: {', '.join(ablation.choice.definitions)}; {ablation.choice.limit or 'all'} per task, for"
-        f" {len(forecast) * seeds + 1} checkpoints.",
+        f" {len(runs(ablation.choice))} checkpoints.",
     ]
     for line in lines:
         out.print(line, soft_wrap=False, markup=False)

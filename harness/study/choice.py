@@ -1,13 +1,13 @@
 """What of a study is run: the pair, its controls, seeds and tasks.
 
 Owns the selection that the command line makes and the names under which runs and scores are known.
-Invariant: the base model and every random control of the pair are always among the arms.
+Invariant: unless the pair stands alone, the base model and every random control of it are among the arms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.errors import InputError, nearest
 from harness.study.curation import Treatment
@@ -102,6 +102,11 @@ def choose(
         profiles=tuple(dict.fromkeys(profiles)) if profiles else study.profiles,
         limit=study.evaluation.limit if limit is None else limit,
     )
+
+
+def alone(choice: Choice) -> Choice:
+    """Return the choice without the base and without controls: the pair is compared with nothing else."""
+    return replace(choice, arms=(choice.reference, choice.treated))
 
 
 def runs(choice: Choice) -> list[tuple[str, int | None, str]]:
