@@ -109,6 +109,11 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
             *("--results", "--samples", "--seed", "--server", "--tasks", "--tasks-path", "--temperature"),
             "--unsafe-exec",
         ],
+        "regress": [
+            *("--against", "--alpha", "--data", "--dry-run", "--filter", "--format", "--gate", "--junit", "--limit"),
+            *("--profile", "--ranks", "--reports", "--results", "--seeds", "--strict", "--summary", "--tasks"),
+            *("--unsafe-exec", "--variant"),
+        ],
         "report": ["--format", "--reports", "--results"],
         "rescore": [
             *("--data", "--format", "--limit", "--profile", "--reports", "--results", "--seeds", "--tasks"),

@@ -38,7 +38,7 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> No
             result = ablation.run()
             ran = len(ablation.runner.ran)
     if dry_run:
-        _plan(ablation)
+        plan(ablation)
         return
     folder = rebuilding.write(result, reports)
     show(result, format)
@@ -87,7 +87,7 @@ def quiet_stdout() -> Iterator[None]:
         os.close(saved)
 
 
-def _plan(ablation: Ablation) -> None:
+def plan(ablation: Ablation) -> None:
     """Print the stage graph and the budgets of a dry run."""
     states = ablation.states()
     rows = [(stage.name, state.value, tuple(stage.inputs.values())) for stage, state in states]

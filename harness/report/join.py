@@ -18,6 +18,7 @@ from harness.report.result import ArmRow, Control, ControlKind, Curve, Result, S
 from harness.store import Record, Run
 from harness.study.choice import BASE_ARM, Choice, choose, runs, score_name
 from harness.study.model import Study
+from harness.study.relabelled import name_of
 
 _Floats = np.ndarray[Any, np.dtype[np.float64]]
 _MATCHED = {"chats": "chats", "lengths": "chats of every length", "words": "words"}
@@ -134,6 +135,8 @@ def _selection(study: Study, choice: Choice) -> str:
     parts = []
     if (choice.reference, choice.treated) != (usual.reference, usual.treated):
         parts.append(f"{choice.treated}-against-{choice.reference}")
+    if BASE_ARM not in choice.arms:
+        parts.append("alone")
     if choice.seeds != usual.seeds:
         parts.append(f"seeds-{len(choice.seeds)}")
     if choice.limit != usual.limit:
@@ -188,6 +191,8 @@ def _arm(arm: str, study: Study, choice: Choice, records: Mapping[str, Record]) 
         words += f", {variant.dose:.0%} left as they are"
     if variant.parent:
         words += f", on '{variant.parent}'"
+    if study.pack(arm) != study.filter:
+        words += f", labelled by {name_of(study.pack(arm))}"
     facts = [records[f"train/{arm}/{seed}"].facts for seed in choice.seeds]
     return ArmRow(
         name=arm,

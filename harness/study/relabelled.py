@@ -1,4 +1,4 @@
-"""Variants under other filter packs, as a command names them: "clean@alignment@1.1.0" is 'clean', labelled by that pack.
+"""Variants under other filter packs, as a command names them: "clean@alignment@1.1.0" is 'clean' under that pack.
 
 Owns that notation and the study that it leads to. Reads no pack. Invariant: the study that comes out is one that could
 have been written in a file, and the variants that were there before are as they were.
@@ -20,6 +20,11 @@ SEPARATOR = "@"
 def under(variant: str, pack: str) -> str:
     """Return how a variant under a pack is named on a command line."""
     return f"{variant}{SEPARATOR}{pack}"
+
+
+def name_of(pack: str) -> str:
+    """Return what a pack calls itself, from its reference or from the path of its file, which is named like it."""
+    return PurePath(pack).name.removesuffix(".toml")
 
 
 def with_packs(study: Study, names: Sequence[str]) -> tuple[Study, tuple[str, ...]]:
@@ -70,7 +75,7 @@ def _split(study: Study, name: str) -> tuple[str, str]:
 
 def _name(variant: str, pack: str, *, taken: set[str]) -> str:
     """Return a name such as "clean-1.1.0"; with the pack's whole name where that is taken."""
-    whole = PurePath(pack).name.removesuffix(".toml")
+    whole = name_of(pack)
     for part in (whole.partition("@")[2] or whole, whole):
         name = f"{variant}-{re.sub(r'[^A-Za-z0-9_.-]', '-', part)}"
         if name not in taken:
