@@ -30,8 +30,8 @@ def register(app: typer.Typer) -> None:
         epilog="""Examples:
 
 \b
-  harness regress --filter alignment@1.1.0 --gate '*: -3%' --dry-run
   harness regress --filter alignment@1.1.0 --against alignment@1.0.0 --gate '*: -3%'
+  harness regress --filter alignment@1.1.0 --against alignment@0.1.0 --gate '*: -3%' --dry-run
   harness regress smollm2 --data DIR --filter my/alignment@1.2.0.toml \\
       --gate 'mmlu: -1%, bbh: -2pt, *: -3%' --strict --junit gate.xml
 

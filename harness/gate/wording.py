@@ -152,7 +152,7 @@ def data(verdict: Verdict) -> list[str]:
             if before.get(reason, 0) != after.get(reason, 0)
         ]
         if moved:
-            lines.append(f"Chats {name}, by label: {', '.join(moved)}.")
+            lines.append(f"Chats {name}, by reason: {', '.join(moved)}.")
     return lines
 
 
