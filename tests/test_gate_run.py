@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -236,6 +237,10 @@ def test_the_report_of_the_pair_is_written_and_equal_runs_give_equal_bytes(world
     assert "reports/own/clean-1.0.0-against-clean-0.1.0_alone/report.md" in before
     second = regress(study, *wanted)
     assert (second.stdout, files()) == (first.stdout, before)
+    shutil.rmtree(study.parent / "reports")
+    places = ("--results", str(study.parent / "results"), "--reports", str(study.parent / "reports"))
+    assert CliRunner().invoke(app, ["report", "own", *places]).exit_code == 0
+    assert files() == before, "the run is kept, and its report can be written again"
 
 
 def test_the_summary_is_added_to_the_page_of_a_github_step_and_replaces_any_other_file(

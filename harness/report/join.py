@@ -99,7 +99,7 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], rec
         limit=choice.limit,
         selection=_selection(study, choice),
         profiles=choice.profiles,
-        filter=study.filter,
+        filter=name_of(study.filter),
         funnel={
             "cut": records["chats"].facts["cut"],
             "read": records["chats"].facts["rows"],
