@@ -76,7 +76,7 @@ def regress(
     ] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Fail where a check is not shown to hold.")] = False,
     alpha: Annotated[
-        float, typer.Option(min=0.0001, max=0.5, help="Largest probability of any wrong pass, and of any wrong failure.")
+        float, typer.Option(min=0.0001, max=0.5, help="Largest probability of a wrong pass, and of a wrong failure.")
     ] = 0.05,
     junit: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the verdict as JUnit XML.")] = None,
     summary: Annotated[
