@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from test_gate import said, scores, simulated
 
+from harness.cli import gate_output
 from harness.compare import Incomparable, Reason
 from harness.gate import documents, wording
 from harness.gate.outcome import Outcome, Scores, Tested
@@ -117,7 +118,7 @@ def test_a_failure_says_value_interval_margin_p_and_which_items_changed() -> Non
     text = " ".join(wording.reasons(found.lines[0], found))
     for pattern in (
         r"clean-1\.1\.0 \d+\.\d %, clean-1\.0\.0 \d+\.\d %",
-        r"gap -\d\.\d \[-\d\.\d, -\d\.\d\] points, -\d\.\d % \[-\d+\.\d, -\d+\.\d\] of it; 14,000 items, 1 seed\.",
+        r"gap -\d\.\d \[-\d\.\d, -\d\.\d\] points, relative -\d\.\d % \[-\d+\.\d, -\d+\.\d\]; 14,000 items, 1 seed\.",
         r"a loss of at most 3 % of clean-1\.0\.0's score = \d\.\d\d points\.",
         r"That there is a larger loss is shown, p = [\d.e-]+\.",
         r"Items that changed: \d+ lost, \d+ gained\.",
@@ -278,3 +279,19 @@ def test_json_holds_every_number_of_the_other_views() -> None:
 @pytest.mark.parametrize("view", [documents.as_json, documents.as_junit, documents.as_markdown])
 def test_equal_verdicts_give_equal_bytes(view: Any) -> None:
     assert view(verdict(**ALL)) == view(verdict(**ALL))
+
+
+def test_the_table_fits_80_columns_and_cuts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    found = verdict("mmlu: -12.5%, *: -3%", strict=True, **ALL)
+    gate_output._print(found)
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out
+    for line in found.lines:
+        for cell in wording.row(line):
+            assert cell in out
+
+
+def test_the_terminal_is_not_commanded_by_names_or_items(capsys: pytest.CaptureFixture[str]) -> None:
+    gate_output._print(renamed(HOSTILE))
+    assert not set(capsys.readouterr().out) & {"\x1b", "\x00", "\u202e"}

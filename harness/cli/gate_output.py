@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import typer
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -86,7 +87,7 @@ def _print(verdict: Verdict) -> None:
     if not verdict.same:
         table = Table(title=Text(visible(wording.title(verdict))), title_justify="left", pad_edge=False)
         for place, name in enumerate(wording.HEADER):
-            table.add_column(name, no_wrap=place in (1, 3), overflow="fold")
+            table.add_column(name, no_wrap=place > 0, overflow="fold")
         for line in verdict.lines:
             table.add_row(*(Text(visible(cell)) for cell in wording.row(line)))
         out.print(table)
@@ -95,7 +96,7 @@ def _print(verdict: Verdict) -> None:
         if first:
             out.print(Text(visible(first), style="bold"))
         for sentence in rest:
-            out.print(Text(f"  {visible(sentence)}"))
+            out.print(Padding(Text(visible(sentence)), (0, 0, 0, 2), expand=False))
         if command := wording.command(line):
             # Not wrapped: it is there to be copied.
             out.print(Text(f"  See them: {visible(command)}"), soft_wrap=True)

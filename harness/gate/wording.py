@@ -51,7 +51,7 @@ def title(verdict: Verdict) -> str:
 def row(line: Line) -> tuple[str, str, str, str, str]:
     """Return the cells of one task, below `HEADER`."""
     tested = line.tested
-    gap = "-" if tested.gap is None else absolute(tested.gap)
+    gap = absolute(tested.gap) if isinstance(tested.gap, Gap) else "-"
     return line.title, gap, allowed(tested), p_value(tested), tested.outcome.value
 
 
@@ -104,7 +104,7 @@ def command(line: Line) -> str:
 def _relative(gap: Gap) -> str:
     if gap.relative is None or gap.relative_low is None or gap.relative_high is None:
         return ""
-    return f", {100 * gap.relative:+.1f} % [{100 * gap.relative_low:+.1f}, {100 * gap.relative_high:+.1f}] of it"
+    return f", relative {100 * gap.relative:+.1f} % [{100 * gap.relative_low:+.1f}, {100 * gap.relative_high:+.1f}]"
 
 
 def _evidence(tested: Tested, verdict: Verdict) -> str:
@@ -168,7 +168,8 @@ def notes(verdict: Verdict) -> list[str]:
         gated = len(verdict.lines) - len(free)
         lines.append(
             f"One-sided tests against what is allowed, paired over seeds and items; Holm over {_count(gated, 'task')},"
-            f" alpha {verdict.alpha:g}. Intervals 95 %. gap = {verdict.treated.name} - {verdict.reference.name}."
+            f" alpha {verdict.alpha:g}; p is that of the outcome, and of passing where there is none. Intervals 95 %."
+            f" gap = {verdict.treated.name} - {verdict.reference.name}."
         )
         lines.append(claim(verdict))
     if verdict.limit:
