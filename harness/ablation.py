@@ -27,8 +27,9 @@ from harness.stages import Context
 from harness.stages.evaluation import EvaluationStages, opened, require_isolation
 from harness.store import Runs, Store
 from harness.study import Study, load_pretraining, load_recipe, load_study
-from harness.study.choice import Choice, choose, completed, definition, runs, score_name
+from harness.study.choice import Choice, alone, choose, completed, definition, runs, score_name
 from harness.study.judging import SHUFFLED_ARM
+from harness.study.relabelled import with_packs
 from harness.train import base as bases
 from harness.train import budget
 
@@ -48,6 +49,7 @@ class Request:
     profiles: tuple[str, ...] = ()
     allow_unsafe: bool = False
     stored_only: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,15 +79,18 @@ class Ablation:
             InputError: whatever is wrong with the request, the study, the data or the installation.
         """
         self.request, self.progress = request, progress
-        self.study, self.study_file = load_study(request.study)
+        study, self.study_file = load_study(request.study)
+        self.study, pair = with_packs(study, request.pair)
         self.choice: Choice = choose(
             self.study,
-            pair=request.pair,
+            pair=pair,
             seeds=request.seeds,
             tasks=request.tasks or None,
             limit=request.limit,
             profiles=request.profiles,
         )
+        if request.alone:
+            self.choice = alone(self.choice)
         self.study = completed(self.study, self.choice)
         self.recipe = load_recipe(self.study.recipe, beside=self.study_file)
         self.pretraining = load_pretraining(self.study, self.study_file)
@@ -148,11 +153,15 @@ class Ablation:
             records = self.runner.settle()
         finally:
             self.engine.stop()
-        heads = {name: TaskHead.of(info) for name, info in self.infos.items()}
+        heads = self.heads()
         result = assemble(study=self.study, choice=self.choice, infos=heads, records=records)
         places = {stage.name: (stage.kind.value, records[stage.name].key) for stage in self.stages}
         Runs(self.store.root).put(run_of(study=self.study, choice=self.choice, heads=heads, records=places))
         return result
+
+    def heads(self) -> dict[str, TaskHead]:
+        """Return what a report says of every definition, by name."""
+        return {name: TaskHead.of(info) for name, info in self.infos.items()}
 
     def _evaluation(self, infos: Mapping[str, catalog.TaskInfo], identity: Mapping[str, str]) -> EvaluationStages:
         """Return the stages that ask and score, over the study's engine."""

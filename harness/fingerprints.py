@@ -68,6 +68,7 @@ def of(
         },
         base=known(lambda: _base(study.base), study.base.name, needed=trains),
         filter=_filter(study.filter),
+        filters={pack: _filter(pack) for pack in _further_packs(study, arms)},
         cleaning={name: version(name) for name in ("pycld2", "rapidfuzz")},
         answers=known(lambda: _answers(study, study_file, arms, data_dir), "answers"),
         tasks={name: known(lambda info=info: task(info, data_dir), name) for name, info in tasks.items()},  # type: ignore[misc]
@@ -99,6 +100,10 @@ def _base(base: Base) -> dict[str, Any]:
     if base.kind is BaseKind.POCKET:
         return {"pocket": pocket.VERSION}
     return bases.identity(base)
+
+
+def _further_packs(study: Study, arms: Sequence[str]) -> list[str]:
+    return sorted({study.pack(arm) for arm in arms if arm != BASE_ARM} - {study.filter})
 
 
 def _filter(reference: str) -> str:

@@ -120,6 +120,11 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
             "--unsafe-exec",
         ],
         "power": ["--changed", "--format", "--items", "--limit", "--results", "--seed-sd", "--seeds"],
+        "regress": [
+            *("--against", "--alpha", "--data", "--dry-run", "--filter", "--format", "--gate", "--junit", "--limit"),
+            *("--profile", "--ranks", "--reports", "--results", "--seeds", "--strict", "--summary", "--tasks"),
+            *("--unsafe-exec", "--variant"),
+        ],
         "report": ["--format", "--reports", "--results"],
         "rescore": [
             *("--data", "--format", "--limit", "--profile", "--reports", "--results", "--seeds", "--tasks"),

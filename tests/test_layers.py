@@ -33,6 +33,7 @@ ROOMS = {
         "inspection",
         "planning",
         "rebuilding",
+        "gate",
     ],
     5: ["cli", "__main__"],
 }

@@ -24,6 +24,7 @@ from harness.evaluate import catalog
 from harness.report import documents, graph, latex, markdown, terminal
 from harness.report.result import Result
 from harness.study import load_study
+from harness.study.choice import runs
 from harness.train import budget
 
 
@@ -37,7 +38,7 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> No
             result = ablation.run()
             ran = len(ablation.runner.ran)
     if dry_run:
-        _plan(ablation)
+        plan(ablation)
         return
     folder = rebuilding.write(result, reports, request.results)
     show(result, format)
@@ -91,7 +92,7 @@ def quiet_stdout() -> Iterator[None]:
         os.close(saved)
 
 
-def _plan(ablation: Ablation) -> None:
+def plan(ablation: Ablation) -> None:
     """Print the stage graph and the budgets of a dry run."""
     states = ablation.states()
     rows = [(stage.name, state.value, tuple(stage.inputs.values())) for stage, state in states]
@@ -129,7 +130,7 @@ def _plan(ablation: Ablation) -> None:
         if model
         else "Model: size not known before the base model is there.",
         f"Items: {', '.join(ablation.choice.definitions)}; {ablation.choice.limit or 'all'} per task, for"
-        f" {trainings + 1} checkpoints.",
+        f" {len(runs(ablation.choice))} checkpoints.",
     ]
     for line in lines:
         out.print(line, soft_wrap=False, markup=False)

@@ -21,6 +21,7 @@ from harness.study.choice import Choice, completed, definition, runs, score_name
 from harness.study.curation import Treatment
 from harness.study.judging import AGAIN_ARM, BASE_ARM, RESERVED, SHUFFLED_ARM, Rule
 from harness.study.model import Study
+from harness.study.relabelled import name_of
 
 _MATCHED = {"chats": "chats", "lengths": "chats of every length", "words": "words"}
 
@@ -78,7 +79,7 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], rec
         limit=choice.limit,
         selection=_selection(study, choice),
         profiles=choice.profiles,
-        filter=study.filter,
+        filter=name_of(study.filter),
         funnel={
             "cut": records["chats"].facts["cut"],
             "read": records["chats"].facts["rows"],
@@ -144,6 +145,8 @@ def _selection(study: Study, choice: Choice) -> str:
     parts = []
     if (choice.reference, choice.treated) != usual_pair(study):
         parts.append(f"{choice.treated}-against-{choice.reference}")
+    if BASE_ARM not in choice.arms:
+        parts.append("alone")
     if choice.seeds != study.seeds:
         parts.append(f"seeds-{len(choice.seeds)}")
     if choice.limit != study.evaluation.limit:
@@ -221,6 +224,8 @@ def _treatment(arm: str, study: Study) -> str:
         words += f", {variant.dose:.0%} left as they are"
     if variant.parent:
         words += f", on '{variant.parent}'"
+    if study.pack(arm) != study.filter:
+        words += f", labelled by {name_of(study.pack(arm))}"
     return words
 
 

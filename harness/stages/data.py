@@ -119,7 +119,7 @@ class DataStages:
 
     def label(self, job: Job) -> Made:
         """Label every assistant turn; nothing is dropped."""
-        pack = alignment.load_pack(self.study.filter)
+        pack = alignment.load_pack(job.stage.arguments["pack"])
         bar = job.progress.bar("labelling")
         counts: Counter[str] = Counter()
         total = int(job.records["chats"].facts["chats"])

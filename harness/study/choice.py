@@ -1,20 +1,20 @@
 """What of a study is run: the pair, its controls, seeds and tasks.
 
 Owns the selection that the command line makes, the arms that [controls] adds, and the names under which runs and scores
-are known. Invariant: the base model and every control of the pair are always among the arms.
+are known. Invariant: unless the pair stands alone, the base model and every control of it are among the arms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.errors import InputError, nearest
 from harness.study.curation import Treatment, Variant
 from harness.study.judging import AGAIN_ARM, BASE_ARM, RESERVED, SHUFFLED_ARM
 from harness.study.model import Study
 
-__all__ = ["BASE_ARM", "Choice", "choose", "completed", "definition", "runs", "score_name", "usual_pair"]
+__all__ = ["BASE_ARM", "Choice", "alone", "choose", "completed", "definition", "runs", "score_name", "usual_pair"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +151,11 @@ def _require_variant(study: Study, name: str) -> None:
     known = [*study.variants, BASE_ARM]
     control = " It is compared with the reference in every report that has it." if name in RESERVED else ""
     raise InputError(f"Study '{study.name}' has no variant named '{name}'.{control or nearest(name, known)}")
+
+
+def alone(choice: Choice) -> Choice:
+    """Return the choice without the base and without controls: the pair is compared with nothing else."""
+    return replace(choice, arms=(choice.reference, choice.treated), again=())
 
 
 def runs(choice: Choice) -> list[tuple[str, int | None, str]]:

@@ -201,6 +201,7 @@ class Study(Strict):
         tasks: names of tasks in tasks/, or of any task of lm-eval.
         tasks_path: folder of further lm-eval tasks, relative to the study file.
         profiles: scoring profiles, side by side in the report; the first one is drawn from first.
+        filter: pack that labels the chats, for every variant that names no other.
         verdict: how gaps are judged; enters no key.
         controls: which arms are added to see what the study can tell.
         estimate: what a dry run assumes of data that it has not read.
@@ -236,6 +237,22 @@ class Study(Strict):
         """Return the treatments that make a variant, from the cleaned chats on: its ancestors' and its own."""
         return tuple(self.variants[one] for one in self.lineage_names(name))
 
+    def made_of(self, name: str) -> list[str]:
+        """Return the names of all variants that take part in making one: ancestors, variants whose size they have, it.
+
+        A variant and the one whose size it has share their parent, so both have the same ancestors.
+        """
+        found = []
+        for one in self.lineage_names(name):
+            twin = self.variants[one].size_of
+            found += [one] if twin is None else [twin, one]
+        return found
+
+    def pack(self, name: str) -> str:
+        """Return the filter pack whose labels a variant is made with: the last one named on the way to it."""
+        named = [self.variants[one].filter for one in self.made_of(name) if one in self.variants]
+        return next((pack for pack in reversed(named) if pack is not None), self.filter)
+
     @model_validator(mode="after")
     def _references_exist(self) -> Study:
         problems = []
@@ -261,6 +278,8 @@ class Study(Strict):
                 problems.append(f"variants.{name} is its own ancestor")
             elif sum(one.answers is not None for one in self.lineage(name)) > 1:
                 problems.append(f"variants.{name} replaces answers that a parent has replaced already")
+            else:
+                problems += _two_packs(self, name)
         for name in sorted(self.estimate.chats.keys() - self.variants.keys()):
             problems.append(f"estimate.chats names '{name}', which is not a variant")
         for name in sorted({*self.verdict.margins, *([self.verdict.primary] if self.verdict.primary else [])}):
@@ -277,6 +296,17 @@ class Study(Strict):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def _two_packs(study: Study, name: str) -> list[str]:
+    """Say where a variant would be made with the labels of two packs: which turn has which label would be unclear."""
+    own = study.pack(name)
+    return [
+        f"variants.{name} is labelled by '{own}' and made from '{other}', which is labelled by '{study.pack(other)}';"
+        " give both the same filter"
+        for other in study.made_of(name)
+        if other in study.variants and study.variants[other].treatment.reads_labels and study.pack(other) != own
+    ]
 
 
 def _ancestors(variants: dict[str, Variant], name: str) -> list[str]:
