@@ -126,7 +126,7 @@ class Ablation:
         dropping = self.study.clean.overlap == "drop"
         asked = self.infos | (self._definitions(self.study.tasks, ("lm-eval",)) if dropping else {})
         if not dry:
-            _require_packages(self.study)
+            require_packages(self.study)
         self.store = Store(request.results)
         self.engine = Engine(log=request.results / "logs" / "engine.txt")
         prints = fingerprints.of(
@@ -336,7 +336,12 @@ class Ablation:
             )
 
 
-def _require_packages(study: Study) -> None:
+def require_packages(study: Study) -> None:
+    """Raise where a package that trains or evaluates is not installed; imports none.
+
+    Raises:
+        MissingPackageError: names the extra that brings it.
+    """
     needed = [("deepspeed", "training"), (study.evaluation.engine, "evaluation"), ("lm_eval", "the tasks")]
     for module, purpose in needed:
         if importlib.util.find_spec(module) is None:

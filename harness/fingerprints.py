@@ -67,7 +67,7 @@ def of(
             for source in study.sources
         },
         base=known(lambda: _base(study.base), study.base.name, needed=trains),
-        filter=_filter(study.filter),
+        filter=filter_pack(study.filter),
         cleaning={name: version(name) for name in ("pycld2", "rapidfuzz")},
         answers=known(lambda: _answers(study, study_file, arms, data_dir), "answers"),
         tasks={name: known(lambda info=info: task(info, data_dir), name) for name, info in tasks.items()},  # type: ignore[misc]
@@ -101,8 +101,8 @@ def _base(base: Base) -> dict[str, Any]:
     return bases.identity(base)
 
 
-def _filter(reference: str) -> str:
-    """Return the digest of a pack; a transformer beside its rules is computed by packages that enter too."""
+def filter_pack(reference: str) -> str:
+    """Return the digest of a pack as it enters keys: with the packages that compute a transformer beside its rules."""
     pack = alignment.load_pack(reference)
     if not isinstance(pack.scorer, HuggingFace):
         return pack.digest

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.explaining.packs import pack_named
 from harness.explaining.records import Records
 from harness.explaining.wording import short
 from harness.plan import Kind
@@ -128,7 +129,7 @@ def _outside(records: Records, record: Record) -> Iterator[tuple[str, str]]:
             content = source.get("content", {}) if isinstance(source, Mapping) else source
             yield f"source {name}", _identity(content)
     elif kind == Kind.LABEL:
-        name = records.filter_of(record)
+        name = records.filter_of(record) or pack_named(settings.get("digest"))
         yield "filter pack" + (f" {name}" if name else ""), short(settings.get("digest"))
     elif kind == Kind.VARIANT:
         for one in settings.get("lineage", ()):

@@ -14,6 +14,7 @@ from typing import Any
 from harness.ablation import Ablation
 from harness.errors import InputError, nearest
 from harness.explaining.chain import Cause, Past, Step, causes
+from harness.explaining.packs import pack_named
 from harness.explaining.records import Records, Use
 from harness.explaining.wording import because
 from harness.plan import Kind, Stage
@@ -182,7 +183,7 @@ def _worded(
             called[str(stage.settings["digest"])] = ablation.study.filter
     for cause in found:
         if cause.stages[-1][1] == Kind.LABEL and cause.difference.path == "settings.digest":
-            name = records.filter_of(cause.record)
+            name = records.filter_of(cause.record) or pack_named(cause.difference.recorded)
             if name is not None:
                 called.setdefault(str(cause.difference.recorded), name)
     return tuple((cause, because(cause, now(cause), called)) for cause in found)

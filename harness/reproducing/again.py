@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import ablation, explaining, layout
-from harness.ablation import Ablation
+from harness.ablation import Ablation, require_packages
 from harness.errors import InputError
 from harness.explaining import Difference, Records
 from harness.explaining.chain import readable, without_inputs
@@ -28,6 +28,7 @@ from harness.store.files import tree_files
 from harness.store.ledger import stage_payload
 
 MARK = "reproduces.json"
+_WORKERS = {Kind.BASE, Kind.TRAIN, Kind.PREDICT}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,17 +97,21 @@ def reproduce(request: Request, progress: Progress) -> Reproduction:
     run, name = _place(records, record)
     folder = request.folder or Path("reproduced") / record.key[:12]
     loaded = recorded.loaded(run, records, request.study_file, request.data_dir, progress)
-    kinds = {run.records[one][0] for one in run.records}
-    heavy = record.payload["kind"] in {Kind.BASE, Kind.TRAIN, Kind.PREDICT, Kind.SCORE, Kind.ITEMS} & kinds
-    planned = Ablation(_as_ablation(request, run, folder), progress, dry=not heavy, loaded=loaded)
+    # Dry: what cannot be read is then among what is not as recorded, unless nothing has to read it.
+    planned = Ablation(_as_ablation(request, run, folder), progress, dry=True, loaded=loaded)
     stages = {stage.name: stage for stage in planned.stages}
     if name not in stages:
         raise InputError(f"Today's plan of the run '{run.name}' has no stage '{name}': {', '.join(stages)}.")
     past = before(name, stages)
-    drift = {one: _drift(stages[one], records, run) for one in [*past, name]}
+    made_again = [name] if request.from_inputs else [*past, name]
+    drift = [sentence for one in made_again for sentence in _drift(stages[one], records, run)]
     _require_same(record, name, drift, request)
+    if {stages[one].kind for one in made_again} & _WORKERS:
+        require_packages(loaded.study)
+    inputs = _kept_inputs(records, run, stages[name]) if request.from_inputs else {}
     _claim(folder, request, record)
-    copied = _copy(records, run, planned, name, past) if request.from_inputs else ()
+    _copy(inputs, records, planned)
+    copied = tuple(inputs)
     words = "" if not copied else f", from copies of {', '.join(copied)}"
     progress.note(f"Making {name} of the run {run.name} again in {folder}{words}.")
     made = planned.make(name)
@@ -116,9 +121,9 @@ def reproduce(request: Request, progress: Progress) -> Reproduction:
         record=record,
         made=made,
         folder=folder,
-        drift=tuple(sentence for sentences in drift.values() for sentence in sentences),
+        drift=tuple(drift),
         copied=copied,
-        first=next((one for one in past if _came_out_differently(one, planned, run, records)), None),
+        first=next((one for one in made_again[:-1] if _came_out_differently(one, planned, run, records)), None),
         facts=explaining.differences(record.facts, json.loads(json.dumps(made.facts))),
         files=_differing_files(records.store.objects.path(record.output), record, planned.store, made),
     )
@@ -173,20 +178,13 @@ def _drift(stage: Stage, records: Records, run: Run) -> tuple[str, ...]:
     return tuple(f"{stage.name}: {sentence}" for sentence in sentences)
 
 
-def _require_same(record: Record, name: str, drift: Mapping[str, Sequence[str]], request: Request) -> None:
+def _require_same(record: Record, name: str, drift: Sequence[str], request: Request) -> None:
     """Raise where the question is another one today and nobody said to go on."""
-    changed = [sentence for sentences in drift.values() for sentence in sentences]
-    if changed and not request.anyway:
-        lines = "\n".join(f"  {sentence}" for sentence in changed)
+    if drift and not request.anyway:
+        lines = "\n".join(f"  {sentence}" for sentence in drift)
         raise InputError(
             f"Record {record.key[:12]} ({name}) cannot be made again as it was:\n{lines}\nRestore that, or give"
             " --anyway to make it with what is here and see what comes out differently."
-        )
-    earlier = [sentence for one, sentences in drift.items() if one != name for sentence in sentences]
-    if earlier and request.from_inputs:
-        raise InputError(
-            f"--from-inputs takes the recorded inputs, and what comes before {name} is another question today:"
-            f" {earlier[0]}. Leave it out to make all of it again."
         )
 
 
@@ -209,40 +207,38 @@ def _claim(folder: Path, request: Request, record: Record) -> None:
     write_atomic(folder / MARK, json.dumps(mark, sort_keys=True) + "\n")
 
 
-def _copy(records: Records, run: Run, planned: Ablation, name: str, past: Sequence[str]) -> tuple[str, ...]:
-    """Copy the records of all that comes before a stage, and the objects that it reads; return their stages.
+def _kept_inputs(records: Records, run: Run, stage: Stage) -> dict[str, Record]:
+    """Return the records of what a stage reads, whose objects are kept and whole.
 
     Raises:
-        InputError: an object is not kept or damaged.
+        InputError: one is not.
     """
+    found = {}
+    for one in dict.fromkeys(stage.inputs.values()):
+        known = records.get(*run.records.get(one, ("", "")))
+        kept = None if known is None else records.store.objects.path(known.output)
+        what = ""
+        if known is None or kept is None or not kept.is_dir():
+            what = f"is not kept in {records.store.objects.root}"
+        elif tree_digest(kept) != known.output:
+            what = f"in {kept} is damaged: its bytes are not those of its digest"
+        if known is None or what:
+            raise InputError(f"The output of {one} {what}. Leave out --from-inputs to make it again.")
+        found[one] = known
+    return found
+
+
+def _copy(inputs: Mapping[str, Record], records: Records, planned: Ablation) -> None:
+    """Copy the objects of inputs into the fresh store, and take their records for what their stages made."""
     store = planned.store
-    stage = next(one for one in planned.stages if one.name == name)
-    for one in past:
-        known = records.get(*run.records[one])
-        assert known is not None, "what has no record is among the drift"
-        store.ledger.put(known)
-    for one in stage.inputs.values():
-        known = records.get(*run.records[one])
-        assert known is not None
-        kept = records.store.objects.path(known.output)
-        if store.objects.get(known.output) is not None:
-            continue
-        if not kept.is_dir():
-            raise InputError(
-                f"The output of {one} is not kept in {records.store.objects.root}, so it cannot be copied. Leave out"
-                " --from-inputs to make it again, with another --in."
-            )
-        work = store.root / "work" / f"copy-{known.output[:12]}"
-        shutil.rmtree(work, ignore_errors=True)
-        shutil.copytree(kept, work)
-        if tree_digest(work) != known.output:
-            shutil.rmtree(work)
-            raise InputError(
-                f"The output of {one} in {kept} is damaged: its bytes are not those of its digest. Leave out"
-                " --from-inputs to make it again, with another --in."
-            )
-        store.objects.put(work)
-    return tuple(dict.fromkeys(stage.inputs.values()))
+    for name, known in inputs.items():
+        if store.objects.get(known.output) is None:
+            work = store.root / "work" / f"copy-{known.output[:12]}"
+            shutil.rmtree(work, ignore_errors=True)
+            shutil.copytree(records.store.objects.path(known.output), work)
+            copied = store.objects.put(work)
+            assert copied == known.output, f"{name} was whole a moment ago"
+        planned.runner.adopt(name, known)
 
 
 def _came_out_differently(name: str, planned: Ablation, run: Run, records: Records) -> bool:
