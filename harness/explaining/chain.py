@@ -15,6 +15,8 @@ from harness.explaining.records import Records
 from harness.plan import Stage
 from harness.store import Record
 
+_UNKNOWN = 10
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
@@ -36,8 +38,10 @@ class Step:
 
     @property
     def distance(self) -> int:
-        """How many fields differ, counted at their first causes."""
-        return len(self.fields) + sum(1 if one.step is None else max(1, one.step.distance) for one in self.inputs)
+        """How many fields differ, counted at their first causes; a past that is not recorded may differ in many."""
+        return len(self.fields) + sum(
+            _UNKNOWN if one.step is None else max(1, one.step.distance) for one in self.inputs
+        )
 
     @property
     def width(self) -> int:
@@ -117,8 +121,9 @@ class Past:
         now = self._peek(maker) if maker is not None else None
         if maker is None or now is None or recorded is None:
             return None
-        made = [one for one in self._records.made(kind, role, recorded) if one.payload["kind"] == now.payload["kind"]]
-        return self.nearest(maker, now.payload, made)
+        made = self._records.made(kind, role, recorded)
+        alike = [one for one in made if one.payload["kind"] == now.payload["kind"]]
+        return self.nearest(maker, now.payload, alike or made)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

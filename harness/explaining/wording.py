@@ -36,6 +36,7 @@ _PACKAGES = r"settings\.packages\.(.+)"
 _NAMES: Sequence[tuple[tuple[str, ...], str, str]] = (
     ((), r"schema", "the form of records (SCHEMA)"),
     ((), r"version", "the code of this kind of stage (its number in plan.VERSIONS)"),
+    ((), r"kind", "the kind of stage"),
     ((), r"settings", "the settings"),
     ((), _PACKAGES, r"the version of the package \1"),
     ((), r"inputs\.(.+)", r"the input '\1'"),
