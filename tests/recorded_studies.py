@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from curation_study import HEAD, REFUSAL, VARIANTS, plain, row, write_study
 
 from harness.ablation import Ablation, Request
 from harness.canonical import digest
+from harness.plan import Kind, Stage
 from harness.progress import Silent
 from harness.report.join import TaskHead, run_of
 from harness.store import Record, Runs, stage_key
@@ -58,18 +60,53 @@ def record_all(ablation: Ablation, *, real: Sequence[str] = (), before: str = ""
         inputs = {role: found[name] for role, name in stage.inputs.items()}
         payload = ablation.runner.payload(stage, inputs)
         known = ablation.store.ledger.get(stage.kind.value, stage_key(payload))
-        facts = {"task": stage.arguments.get("task", ""), "aggregate": {"acc": 0.5}, "item": ["a"]}
-        if stage.kind in ("train", "base"):
-            facts = {"weights": digest("weights", payload), "losses": [2.5, 1.5]}
         found[stage.name] = known or Record(
             key=stage_key(payload),
             payload=payload,
             output=digest("output", payload),
-            facts=facts,
+            facts=_facts(stage, payload, ablation),
             telemetry={"ranks": 1, "threads": 1} if stage.kind in ("train", "base") else {},
         )
         ablation.store.ledger.put(found[stage.name])
     return found
+
+
+def _facts(stage: Stage, payload: Mapping[str, Any], ablation: Ablation) -> dict[str, Any]:
+    """Return invented facts, with all that a report reads."""
+    counts = {"attention": "sdpa", "accelerator": "cpu", "parameters": 1000, "cut_chats": 0, "silent_chats": 0}
+    trained = {
+        "weights": digest("weights", payload),
+        "losses": [2.5, None, 1.5],
+        "steps": 3,
+        "supervised_tokens": 70,
+        **counts,
+    }
+    if stage.kind is Kind.SCORE:
+        task = stage.arguments["task"]
+        # The value differs between checkpoints, so that arms do.
+        digits = [int(digit, 16) / 15 for digit in digest("score", payload)[:4]]
+        items = [f"{task}/{number}" for number in range(4)]
+        return {
+            "task": task,
+            "item": items,
+            "cluster": items,
+            "subtask": ["one"] * 4,
+            "prompt": items,
+            "scores": {ablation.infos[task].primary: digits},
+            "aggregate": {ablation.infos[task].primary: sum(digits) / 4},
+        }
+    return {
+        Kind.CHATS: {"chats": 7, "rows": {"garden": 7}, "selected": {"garden": 7}, "cut": {}},
+        Kind.CLEAN: {"chats": 7, "cleaned": 7, "dropped": {}, "repaired": 0, "flagged": 0},
+        Kind.LABEL: {"turns": {"full_refusal": 1, "none": 6}},
+        Kind.VARIANT: {"chats": 6, "dropped": {"full_refusal": 1}, "treated": {}},
+        Kind.OVERLAP: {"words": 13, "tasks": {}},
+        Kind.EXPOSURE: {"items": {}},
+        Kind.BASE: trained,
+        Kind.TRAIN: trained,
+        Kind.ITEMS: {"items": 4, "longest_answer": 1},
+        Kind.PREDICT: {"task": stage.arguments.get("task"), "shortened_prompts": 0, "unfinished": 0},
+    }[stage.kind]
 
 
 def record_run(ablation: Ablation, records: dict[str, Record]) -> None:

@@ -254,7 +254,7 @@ def test_a_prefix_of_several_records_lists_them_and_an_unknown_one_does_not(tmp_
 def test_a_record_whose_score_was_edited_is_refused_by_name(tmp_path: Path, results: Path) -> None:
     record = Records(Store(results)).of_kind("score")[0]
     path = Store(results).ledger.path("score", record.key)
-    path.write_text(path.read_text().replace("0.5", "0.9"))
+    path.write_text(path.read_text().replace("scores", "Scores"))
     with pytest.raises(InputError, match=f"{path}.*does not match"):
         Records(Store(results)).find(record.key[:12])
 
