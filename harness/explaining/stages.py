@@ -46,18 +46,18 @@ class Explanation:
     study: str
     stage: str
     state: State
-    record: Record | None
-    kept: bool
-    uses: tuple[Use, ...]
     explained: str
-    waiting: tuple[str, ...]
-    key: str | None
     payload: Mapping[str, Any]
-    damaged: Path | None
-    candidates: int
-    step: Step | None
-    causes: tuple[tuple[Cause, str], ...]
     sentence: str
+    record: Record | None = None
+    kept: bool = False
+    uses: tuple[Use, ...] = ()
+    waiting: tuple[str, ...] = ()
+    key: str | None = None
+    damaged: Path | None = None
+    candidates: int = 0
+    step: Step | None = None
+    causes: tuple[tuple[Cause, str], ...] = ()
 
 
 def explain(ablation: Ablation, records: Records, name: str) -> Explanation:
@@ -68,28 +68,29 @@ def explain(ablation: Ablation, records: Records, name: str) -> Explanation:
     """
     stages = {stage.name: stage for stage in ablation.stages}
     require_stage(name, stages, ablation)
+    record = ablation.runner.peek(name)
+    return _missing(ablation, records, stages, name) if record is None else _cached(ablation, records, name, record)
+
+
+def _cached(ablation: Ablation, records: Records, name: str, record: Record) -> Explanation:
+    kept = ablation.store.objects.path(record.output).is_dir()
+    gone = "" if kept else "; its object is not kept here and is made again when a stage needs it"
+    return Explanation(
+        study=ablation.study.name,
+        stage=name,
+        state=State.CACHED,
+        record=record,
+        kept=kept,
+        uses=records.uses(record),
+        explained=name,
+        payload=record.payload,
+        sentence=f"{name} is cached: record {record.key[:12]} answers for it{gone}.",
+    )
+
+
+def _missing(ablation: Ablation, records: Records, stages: Mapping[str, Stage], name: str) -> Explanation:
     peek = ablation.runner.peek
-    record = peek(name)
     past = [one for one in before(name, stages) if peek(one) is None]
-    if record is not None:
-        kept = ablation.store.objects.path(record.output).is_dir()
-        return Explanation(
-            study=ablation.study.name,
-            stage=name,
-            state=State.CACHED,
-            record=record,
-            kept=kept,
-            uses=records.uses(record),
-            explained=name,
-            waiting=(),
-            key=None,
-            payload=record.payload,
-            damaged=None,
-            candidates=0,
-            step=None,
-            causes=(),
-            sentence=f"{name} is cached: record {record.key[:12]} answers for it{_gone(kept)}.",
-        )
     explained = next(one for one in [*past, name] if all(peek(other) for other in stages[one].inputs.values()))
     stage = stages[explained]
     payload = ablation.runner.payload(stage, {role: _known(peek(other)) for role, other in stage.inputs.items()})
@@ -103,9 +104,6 @@ def explain(ablation: Ablation, records: Records, name: str) -> Explanation:
         study=ablation.study.name,
         stage=name,
         state=ablation.runner.state(name),
-        record=None,
-        kept=False,
-        uses=(),
         explained=explained,
         waiting=tuple(past),
         key=key,
@@ -157,10 +155,6 @@ def require_stage(name: str, stages: Mapping[str, Stage], ablation: Ablation) ->
 def _known(record: Record | None) -> Record:
     assert record is not None, "all inputs of what is explained are recorded"
     return record
-
-
-def _gone(kept: bool) -> str:
-    return "" if kept else "; its object is not kept here and is made again when a stage needs it"
 
 
 def _worded(

@@ -34,8 +34,8 @@ def loaded(run: Run, records: Records, study_file: Path | None, data_dir: Path |
         study = Study.model_validate(run.study)
     except ValidationError as error:
         raise InputError(
-            f"The study of the run '{run.name}' is not one that this version of harness understands: {error}. Use the"
-            " version that made it."
+            f"The study of the run '{run.name}' is not one that this version of harness understands ({_problems(error)})."
+            " Use the version that made it."
         ) from None
     file = _study_file(study_file, data_dir, study, run)
     train = next((key for kind, key in run.records.values() if kind == Kind.TRAIN), None)
@@ -96,7 +96,8 @@ def _recipe(name: str, file: Path, record: Record | None, progress: Progress) ->
             recipe = Recipe.model_validate({**recorded, "name": Path(name).stem, "machine": machine})
         except ValidationError as error:
             raise InputError(
-                f"The recorded recipe '{name}' is not one that this version of harness understands: {error}."
+                f"The recorded recipe '{name}' is not one that this version of harness understands"
+                f" ({_problems(error)})."
             ) from None
         fields = explaining.differences(recorded, found.identity()) if found else ()
         other = ", ".join(one.path for one in fields)
@@ -109,3 +110,7 @@ def _recipe(name: str, file: Path, record: Record | None, progress: Progress) ->
     assert recipe is not None and record is not None
     told = {key: record.telemetry[key] for key in ("ranks", "threads") if key in record.telemetry}
     return recipe.model_copy(update={"machine": recipe.machine.model_copy(update=told)})
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'study'}: {one['msg']}" for one in error.errors())
