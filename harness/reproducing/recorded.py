@@ -34,8 +34,8 @@ def loaded(run: Run, records: Records, study_file: Path | None, data_dir: Path |
         study = Study.model_validate(run.study)
     except ValidationError as error:
         raise InputError(
-            f"The study of the run '{run.name}' is not one that this version of harness understands ({_problems(error)})."
-            " Use the version that made it."
+            f"The study of the run '{run.name}' is not one that this version of harness understands:"
+            f" {_problems(error)}. Use the version that made it."
         ) from None
     file = _study_file(study_file, data_dir, study, run)
     train = next((key for kind, key in run.records.values() if kind == Kind.TRAIN), None)
