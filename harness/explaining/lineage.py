@@ -129,7 +129,7 @@ def _outside(records: Records, record: Record) -> Iterator[tuple[str, str]]:
             content = source.get("content", {}) if isinstance(source, Mapping) else source
             yield f"source {name}", _identity(content)
     elif kind == Kind.LABEL:
-        name = records.filter_of(record) or pack_named(settings.get("digest"))
+        name = pack_named(settings.get("digest")) or records.filter_of(record)
         yield "filter pack" + (f" {name}" if name else ""), short(settings.get("digest"))
     elif kind == Kind.VARIANT:
         for one in settings.get("lineage", ()):

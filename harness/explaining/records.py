@@ -7,7 +7,7 @@ Invariant: a record whose payload does not give its key is not believed; it is n
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,12 +134,13 @@ class Records:
         return [self._kinds[kind][key] for kind, key in sorted(places) if key in self._kinds.get(kind, {})]
 
     def filter_of(self, label: Record) -> str | None:
-        """Return the name of the filter pack of a label record, where a run says it."""
-        names = {str(run.study["filter"]) for run in self._using(label) if "filter" in run.study}
-        return names.pop() if len(names) == 1 else None
-
-    def _using(self, record: Record) -> Sequence[Run]:
-        return [run for run in self.runs if any(key == record.key for _, key in run.records.values())]
+        """Return the name of the filter pack of a label record, where a run says it: as the study's, or in the stage."""
+        found = set()
+        for run in self.runs:
+            for stage, (_, key) in run.records.items():
+                if key == label.key:
+                    found.add(stage.partition("/")[2] or str(run.study.get("filter", "")))
+        return found.pop() if len(found) == 1 and "" not in found else None
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:

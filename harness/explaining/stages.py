@@ -174,10 +174,10 @@ def _worded(
     called = {}
     for stage in stages.values():
         if stage.kind is Kind.LABEL:
-            called[str(stage.settings["digest"])] = ablation.study.filter
+            called[str(stage.settings["digest"])] = stage.arguments.get("pack", ablation.study.filter)
     for cause in found:
         if cause.stages[-1][1] == Kind.LABEL and cause.difference.path == "settings.digest":
-            name = records.filter_of(cause.record) or pack_named(cause.difference.recorded)
+            name = pack_named(cause.difference.recorded) or records.filter_of(cause.record)
             if name is not None:
                 called.setdefault(str(cause.difference.recorded), name)
     return tuple((cause, because(cause, now(cause), called)) for cause in found)
