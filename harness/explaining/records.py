@@ -134,7 +134,7 @@ class Records:
         return [self._kinds[kind][key] for kind, key in sorted(places) if key in self._kinds.get(kind, {})]
 
     def filter_of(self, label: Record) -> str | None:
-        """Return the name of the filter pack of a label record, where a run says it: as the study's, or in the stage."""
+        """Return the name of the filter pack of a label record, where the runs that use it agree on one."""
         found = set()
         for run in self.runs:
             for stage, (_, key) in run.records.items():
