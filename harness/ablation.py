@@ -25,8 +25,8 @@ from harness.report.result import Result
 from harness.runner import Runner, State, free_bytes
 from harness.stages import Context
 from harness.stages.evaluation import EvaluationStages, opened, require_isolation
-from harness.store import Runs, Store
-from harness.study import Study, load_pretraining, load_recipe, load_study
+from harness.store import Record, Runs, Store
+from harness.study import Recipe, Study, load_pretraining, load_recipe, load_study
 from harness.study.choice import Choice, alone, choose, completed, definition, runs, score_name
 from harness.study.judging import SHUFFLED_ARM
 from harness.study.relabelled import with_packs
@@ -66,21 +66,52 @@ class Forecast:
     footprint: budget.Footprint
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """A study with its recipes.
+
+    Attributes:
+        file: the study's file; what it names relatively is looked for beside it.
+        pretraining: the recipe of the base's pretraining; None for a base that is fetched.
+    """
+
+    study: Study
+    file: Path
+    recipe: Recipe
+    pretraining: Recipe | None
+
+    @classmethod
+    def read(cls, name: str) -> Loaded:
+        """Return a study by shipped name or path, with the recipes that it names.
+
+        Raises:
+            InputError: one of the files is not there or has errors.
+        """
+        study, file = load_study(name)
+        recipe = load_recipe(study.recipe, beside=file)
+        return cls(study=study, file=file, recipe=recipe, pretraining=load_pretraining(study, file))
+
+
 class Ablation:
     """A study that has been read and planned."""
 
-    def __init__(self, request: Request, progress: Progress, *, dry: bool = False) -> None:
+    def __init__(
+        self, request: Request, progress: Progress, *, dry: bool = False, loaded: Loaded | None = None
+    ) -> None:
         """Read, check and plan; nothing is run.
 
         Args:
             dry: only to be looked at, so missing packages and unreachable sources are named, not fatal.
+            loaded: the study, in place of the one that the request names.
 
         Raises:
             InputError: whatever is wrong with the request, the study, the data or the installation.
         """
         self.request, self.progress = request, progress
-        study, self.study_file = load_study(request.study)
-        self.study, pair = with_packs(study, request.pair)
+        loaded = loaded or Loaded.read(request.study)
+        self.study_file = loaded.file
+        self.recipe, self.pretraining = loaded.recipe, loaded.pretraining
+        self.study, pair = with_packs(loaded.study, request.pair)
         self.choice: Choice = choose(
             self.study,
             pair=pair,
@@ -92,8 +123,6 @@ class Ablation:
         if request.alone:
             self.choice = alone(self.choice)
         self.study = completed(self.study, self.choice)
-        self.recipe = load_recipe(self.study.recipe, beside=self.study_file)
-        self.pretraining = load_pretraining(self.study, self.study_file)
         self.machine = self.recipe.machine
         if request.ranks is not None:
             self.machine = budget.widen(self.recipe, request.ranks)
@@ -106,7 +135,7 @@ class Ablation:
         dropping = self.study.clean.overlap == "drop"
         asked = self.infos | (self._definitions(self.study.tasks, ("lm-eval",)) if dropping else {})
         if not dry:
-            _require_packages(self.study)
+            require_packages(self.study)
         self.store = Store(request.results)
         self.engine = Engine(log=request.results / "logs" / "engine.txt")
         prints = fingerprints.of(
@@ -135,6 +164,13 @@ class Ablation:
     def states(self) -> list[tuple[plan.Stage, State]]:
         """Return every stage with what is known of it."""
         return [(stage, self.runner.state(stage.name)) for stage in self.stages]
+
+    def make(self, name: str) -> Record:
+        """Make the record and the object of one stage exist, after all that comes before it."""
+        try:
+            return self.runner.ensure(name, need_object=True)
+        finally:
+            self.engine.stop()
 
     def run(self) -> Result:
         """Make every record of the study exist and join the arms."""
@@ -315,7 +351,12 @@ class Ablation:
             )
 
 
-def _require_packages(study: Study) -> None:
+def require_packages(study: Study) -> None:
+    """Raise where a package that trains or evaluates is not installed; imports none.
+
+    Raises:
+        MissingPackageError: names the extra that brings it.
+    """
     needed = [("deepspeed", "training"), (study.evaluation.engine, "evaluation"), ("lm_eval", "the tasks")]
     for module, purpose in needed:
         if importlib.util.find_spec(module) is None:

@@ -67,8 +67,8 @@ def of(
             for source in study.sources
         },
         base=known(lambda: _base(study.base), study.base.name, needed=trains),
-        filter=_filter(study.filter),
-        filters={pack: _filter(pack) for pack in _further_packs(study, arms)},
+        filter=filter_pack(study.filter),
+        filters={pack: filter_pack(pack) for pack in _further_packs(study, arms)},
         cleaning={name: version(name) for name in ("pycld2", "rapidfuzz")},
         answers=known(lambda: _answers(study, study_file, arms, data_dir), "answers"),
         tasks={name: known(lambda info=info: task(info, data_dir), name) for name, info in tasks.items()},  # type: ignore[misc]
@@ -106,8 +106,8 @@ def _further_packs(study: Study, arms: Sequence[str]) -> list[str]:
     return sorted({study.pack(arm) for arm in arms if arm != BASE_ARM} - {study.filter})
 
 
-def _filter(reference: str) -> str:
-    """Return the digest of a pack; a transformer beside its rules is computed by packages that enter too."""
+def filter_pack(reference: str) -> str:
+    """Return the digest of a pack as it enters keys: with the packages that compute a transformer beside its rules."""
     pack = alignment.load_pack(reference)
     if not isinstance(pack.scorer, HuggingFace):
         return pack.digest

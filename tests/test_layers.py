@@ -34,6 +34,9 @@ ROOMS = {
         "planning",
         "rebuilding",
         "gate",
+        "explaining",
+        "reproducing",
+        "trackers",
     ],
     5: ["cli", "__main__"],
 }
@@ -66,6 +69,9 @@ HEAVY = {
     "matplotlib": {"report.page.drawing"},
     "jinja2": {"report.page.shell"},
     "markupsafe": {"report.page.shell"},
+    "mlflow": {"trackers.to_mlflow"},
+    "wandb": {"trackers.to_wandb"},
+    "trackio": {"trackers.to_trackio"},
 }
 # Modules that are part of a heavy package at work: classes of its own kind, which it creates itself. Such a module
 # imports the package at its top, holds nothing else, and is imported inside functions alone.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness import layout, rebuilding
+from harness import trackers as tracking
 from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
 from harness.errors import InputError
@@ -28,8 +29,10 @@ from harness.study.choice import runs
 from harness.train import budget
 
 
-def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> None:
-    """Run or only plan a study, print its result, write its report."""
+def ablate(request: Request, *, reports: Path, format: str, dry_run: bool, trackers: Sequence[str] = ()) -> None:
+    """Run or only plan a study, print its result, write its report, and show it in trackers."""
+    names = [tracking.TrackerName(name) for name in trackers]
+    tracking.require(names)
     if reports.exists() and not reports.is_dir():
         raise InputError(f"--reports {reports} is a file; give a folder.")
     with Bars() as bars, quiet_stdout():
@@ -43,8 +46,12 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> No
     folder = rebuilding.write(result, reports, request.results)
     show(result, format)
     total = len(ablation.stages)
+    with quiet_stdout():
+        failures = tracking.log(names, tracking.runs_of(result, folder)) if names else []
     bars.note(f"{ran} of {total} stages ran, {total - ran} were cached.")
     bars.note(f"Records: {ablation.store.ledger.root}   Report: {folder / 'index.html'}")
+    for failure in failures:
+        bars.note(f"Warning: {failure}")
 
 
 def report(study: str, *, results: Path, reports: Path, format: str) -> None:
