@@ -95,13 +95,13 @@ def _plan(ablation: Ablation) -> None:
     title = f"{ablation.study.name}: {len(rows)} stages, {len(rows) - todo} cached, {todo} will run"
     out.print(graph.stage_table(title, graph.fold(rows)))
     forecast = ablation.forecast()
-    seeds = len(ablation.choice.seeds)
+    trainings = sum(arm.seeds for arm in forecast)
     mark = {True: "~", False: ""}
     out.print(
         graph.cost_table(
             [
                 {
-                    "arm": f"{arm.arm} x {seeds}",
+                    "arm": f"{arm.arm} x {arm.seeds}",
                     "chats": f"{mark[arm.estimated]}{arm.chats:,}",
                     "tokens": f"{mark[arm.estimated]}{arm.tokens:,}",
                     "steps": f"{mark[arm.estimated]}{arm.steps:,}",
@@ -119,12 +119,12 @@ def _plan(ablation: Ablation) -> None:
     lines = [
         f"Recipe {recipe.name}: ZeRO-{recipe.zero_stage}, {recipe.precision}, batch {recipe.global_batch} ="
         f" {machine.ranks} ranks x {machine.micro_batch} chats x {budget.accumulation(recipe, machine)} accumulation.",
-        f"Model: {model:,} parameters; {saved} checkpoints a training, {len(forecast) * seeds} trainings:"
-        f" {graph.gib(saved * len(forecast) * seeds * forecast[0].footprint.checkpoint)} in all."
+        f"Model: {model:,} parameters; {saved} checkpoints a training, {trainings} trainings:"
+        f" {graph.gib(saved * trainings * forecast[0].footprint.checkpoint)} in all."
         if model
         else "Model: size not known before the base model is there.",
         f"Items: {', '.join(ablation.choice.definitions)}; {ablation.choice.limit or 'all'} per task, for"
-        f" {len(forecast) * seeds + 1} checkpoints.",
+        f" {trainings + 1} checkpoints.",
     ]
     for line in lines:
         out.print(line, soft_wrap=False, markup=False)

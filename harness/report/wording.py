@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from harness.compare import Claim, Estimate, Gap, Incomparable
 from harness.report.result import Result, TaskRow
-from harness.study.choice import BASE_ARM
+from harness.study.judging import BASE_ARM
 
 
 def gap_heading(result: Result) -> str:
