@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from harness.compare import Gap, Incomparable
+from harness.report import tradeoff_views
 from harness.report.result import ArmRow, Result, Seen, TaskRow
 from harness.report.wording import reading
 
@@ -40,6 +41,7 @@ def _document(result: Result) -> dict[str, Any]:
         "training": dict(result.training),
         "arms": [_arm(arm) for arm in result.arms],
         "tasks": [_task(row, result) for row in result.tasks],
+        **({"tradeoff": tradeoff_views.as_document(result.tradeoff)} if result.tradeoff else {}),
     }
 
 

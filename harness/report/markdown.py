@@ -5,6 +5,7 @@ Owns the layout of `report.md`. Computes nothing. Invariant: equal results give 
 
 from __future__ import annotations
 
+from harness.report import tradeoff_views
 from harness.report.result import Result
 from harness.report.wording import (
     absolute,
@@ -43,6 +44,8 @@ def as_markdown(result: Result) -> str:
         lines += [f"## {controls_heading(result)}", ""]
         rows = [list(row) for row in against_controls(result)]
         lines += [*_rows(["task", "control", "gap", "reading"], rows), ""]
+    if result.tradeoff is not None:
+        lines += tradeoff_views.as_markdown(result.tradeoff)
     lines += ["## Arms", ""]
     lines += _rows(
         ["arm", "treatment", "chats", "supervised tokens", "steps", "seeds"],

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report import wording
+from harness.report import tradeoff_views, wording
 from harness.report.result import ArmRow, Result
+from harness.report.tradeoff import TradeOff
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,6 +34,7 @@ def result_tables(result: Result) -> Sequence[RenderableType]:
         *([_controls(result)] if wording.against_controls(result) else []),
         _budgets(result),
         *[Text(line) for line in wording.footnotes(result)],
+        *(_trade_off(result.tradeoff) if result.tradeoff else []),
     ]
 
 
@@ -87,6 +89,20 @@ def _controls(result: Result) -> Table:
     for row in wording.against_controls(result):
         table.add_row(*map(Text, row))
     return table
+
+
+def _trade_off(found: TradeOff) -> list[RenderableType]:
+    from rich.text import Text
+
+    tables: list[RenderableType] = []
+    for sheet in tradeoff_views.sheets(found):
+        table = _table(sheet.title)
+        for name in sheet.header:
+            table.add_column(name, overflow="fold")
+        for row in sheet.rows:
+            table.add_row(*map(Text, row))
+        tables.append(table)
+    return [*tables, *map(Text, tradeoff_views.notes(found))]
 
 
 def _budgets(result: Result) -> Table:
