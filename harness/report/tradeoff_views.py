@@ -158,8 +158,8 @@ def _judge(one: SafetyRow) -> Iterator[str]:
     yield (
         f"Judge {judge.pack}: finds {_rate(judge.sensitivity)} of full refusals; calls {_rate(judge.false_alarms)} of"
         f" all other answers one, {_rate(judge.false_alarms_complied)} of those that comply. Of answers refused in"
-        f" part it calls {_rate(judge.partial_found)} so: their number is not known. Measured on {judge.answers}. The corrected"
-        " interval allows a new model to differ from these as they do among themselves."
+        f" part it calls {_rate(judge.partial_found)} so: their number is not known. Measured on {judge.answers}."
+        " The corrected interval allows a new model to differ from these as they do among themselves."
     )
 
 
