@@ -25,6 +25,7 @@ from harness.compare import Estimate
 from harness.data.alignment.audit import Rate, wilson
 from harness.randomness import rng
 
+ANSWERED, REFUSED = "answered", "refused"
 DRAWS = 2000
 _REFUSAL, _PARTIAL = "full_refusal", "partial_refusal"
 #: Steps of the share, and the narrowest side of an interval, so that a share of exactly 0 or 1 can be explained.
@@ -122,6 +123,22 @@ def corrected(refused: Estimate, judge: Judge, *, seed: int, place: str, confide
 
 def _ends(confidence: float) -> tuple[float, float, float]:
     return (1 - confidence) / 2, 0.5, (1 + confidence) / 2
+
+
+def corrected_as(
+    metric: str, share: Estimate, judge: Judge, *, seed: int, place: str, confidence: float = 0.95
+) -> Corrected:
+    """Return a share corrected, whether it is of the answers that were refused or of those that were not.
+
+    Args:
+        metric: `REFUSED` or `ANSWERED`.
+        share: with its interval.
+    """
+    if metric == REFUSED:
+        return corrected(share, judge, seed=seed, place=place, confidence=confidence)
+    assert metric == ANSWERED, f"'{metric}' is no share of refusals"
+    refused = Estimate(mean=1 - share.mean, low=1 - share.high, high=1 - share.low)
+    return complement(corrected(refused, judge, seed=seed, place=place, confidence=confidence))
 
 
 def complement(share: Corrected) -> Corrected:

@@ -21,13 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from harness import compare
 from harness.report.averages import TaskHead
-from harness.report.misclassification import Corrected, Judge, complement, corrected
+from harness.report.misclassification import ANSWERED, REFUSED, Corrected, Judge, corrected_as
 from harness.report.result import ScoreSet, TaskRow
 from harness.report.utility import Floats, Sum, Term, difference, total
 
-ANSWERED, REFUSED = "answered", "refused"
 #: Weights of helpful at which utilities are given, and those at which a crossing is looked for.
 GRID = tuple(step / 10 for step in range(11))
 _STEPS = 50
@@ -248,13 +246,13 @@ def _row(
 ) -> SafetyRow:
     known = Judge.of(judge) if judge else None
     fixed: dict[str, Corrected] = {}
-    for arm in arms:
-        if known is None or row.metric not in (ANSWERED, REFUSED):
-            continue
-        shown = row.scores[arm]
-        refused = shown if row.metric == REFUSED else _complement(shown)
-        own = corrected(refused, known, seed=0, place=f"{row.task}/{arm}", confidence=confidence)
-        fixed[arm] = own if row.metric == REFUSED else complement(own)
+    if known is not None and row.metric in (ANSWERED, REFUSED):
+        fixed = {
+            arm: corrected_as(
+                row.metric, row.scores[arm], known, seed=0, place=f"{row.task}/{arm}", confidence=confidence
+            )
+            for arm in arms
+        }
 
     def shares(metric: str) -> dict[str, float]:
         return {arm: evidence.share(arm, row.task, metric) for arm in arms}
@@ -267,10 +265,6 @@ def _row(
         undetermined=shares("undetermined"),
         empty=shares("empty"),
     )
-
-
-def _complement(share: compare.Estimate) -> compare.Estimate:
-    return compare.Estimate(mean=1 - share.mean, low=1 - share.high, high=1 - share.low)
 
 
 def _crossing(
