@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import InputError, nearest
-from harness.report import documents, items, join, markdown
+from harness.report import documents, items, join, latex, markdown
 from harness.report.result import Result
 from harness.store import Runs, Store, write_atomic
 
@@ -40,6 +40,7 @@ def write(result: Result, reports: Path) -> Path:
     folder = reports / result.study / result.selection
     write_atomic(folder / "report.md", markdown.as_markdown(result))
     write_atomic(folder / "report.csv", documents.as_csv(result))
+    write_atomic(folder / "report.tex", latex.as_latex(result))
     write_atomic(folder / "report.json", documents.as_json(result))
     write_atomic(folder / "items.parquet", items.as_parquet(result))
     return folder

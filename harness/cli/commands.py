@@ -21,7 +21,7 @@ from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
 from harness.errors import InputError
 from harness.evaluate import catalog
-from harness.report import documents, graph, markdown, terminal
+from harness.report import documents, graph, latex, markdown, terminal
 from harness.report.result import Result
 from harness.study import load_study
 from harness.train import budget
@@ -67,7 +67,12 @@ def show(result: Result, format: str) -> None:
         for part in terminal.result_tables(result):
             console().print(part)
     else:
-        views = {"json": documents.as_json, "csv": documents.as_csv, "markdown": markdown.as_markdown}
+        views = {
+            "json": documents.as_json,
+            "csv": documents.as_csv,
+            "markdown": markdown.as_markdown,
+            "latex": latex.as_latex,
+        }
         sys.stdout.write(views[format](result))
     sys.stdout.flush()
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report import tradeoff_views, wording
+from harness.report import tradeoff_views, verdicts, wording
+from harness.report.numbers import absolute, percent, relative
 from harness.report.result import ArmRow, Result
 from harness.report.tradeoff import TradeOff
 
@@ -21,17 +22,20 @@ if TYPE_CHECKING:
 # Arms in one table of scores: four intervals of 11 characters leave 14 for the task.
 _ABREAST = 4
 _INTERVAL = len("100.0-100.0")
+_RELATIVE = len("+1500.0 %")
 
 
 def result_tables(result: Result) -> Sequence[RenderableType]:
-    """Return what `harness ablate` prints: scores, gaps, budgets, and the sentences under them."""
+    """Return what `harness ablate` prints: the answer, scores, gaps, controls, budgets, and what stands under them."""
     from rich.text import Text
 
     groups = [result.arms[start : start + _ABREAST] for start in range(0, len(result.arms), _ABREAST)]
     return [
+        *[Text(f"Warning: {line}", style="bold yellow") for line in verdicts.warnings(result)],
+        Text(wording.headline(result), style="bold"),
         *[_scores(result, group) for group in groups],
         _gaps(result),
-        *([_controls(result)] if wording.against_controls(result) else []),
+        *[_control(table) for table in verdicts.controls(result)],
         _budgets(result),
         *[Text(line) for line in wording.footnotes(result)],
         *(_trade_off(result.tradeoff) if result.tradeoff else []),
@@ -41,7 +45,7 @@ def result_tables(result: Result) -> Sequence[RenderableType]:
 def _scores(result: Result, arms: Sequence[ArmRow]) -> Table:
     from rich.text import Text
 
-    table = _table(f"{result.study}: scores in per cent, 95 % interval below")
+    table = _table(f"{result.study}: {wording.scores_heading(result)}")
     table.add_column("task", overflow="fold")
     table.add_column("items", justify="right", no_wrap=True)
     for arm in arms:
@@ -54,9 +58,9 @@ def _scores(result: Result, arms: Sequence[ArmRow]) -> Table:
             str(row.items),
             *[
                 Text.assemble(
-                    wording.percent(score.mean),
+                    percent(score.mean),
                     "\n",
-                    (f"{wording.percent(score.low)}-{wording.percent(score.high)}", "dim"),
+                    (f"{percent(score.low)}-{percent(score.high)}", "dim"),
                 )
                 for score in scores
             ],
@@ -70,23 +74,27 @@ def _gaps(result: Result) -> Table:
     table = _table(wording.gap_heading(result))
     table.add_column("task", overflow="fold")
     table.add_column("gap, points", justify="right", no_wrap=True)
-    table.add_column("relative", justify="right", no_wrap=True)
-    table.add_column("reading")
+    table.add_column(Text(wording.relative_heading(result)), justify="right", max_width=_RELATIVE, overflow="fold")
+    table.add_column("verdict")
     for row in result.tasks:
-        cells = (row.title, wording.absolute(row.gap), wording.relative(row.gap), wording.reading(row.gap))
+        lines = [verdicts.verdict(row.gap, row.judgement)]
+        if (smallest := verdicts.smallest(row.judgement)) != "-":
+            lines.append(f"smallest {smallest} points")
+        if needed := verdicts.needed(row.gap, row.judgement):
+            lines.append(f"to decide: {needed}")
+        cells = (row.title, absolute(row.gap), relative(row.gap), "\n".join(lines))
         table.add_row(*map(Text, cells))
     return table
 
 
-def _controls(result: Result) -> Table:
+def _control(control: verdicts.ControlTable) -> Table:
     from rich.text import Text
 
-    table = _table(wording.controls_heading(result))
+    table = _table(control.heading)
     table.add_column("task", overflow="fold")
-    table.add_column("control", overflow="fold")
     table.add_column("gap, points", justify="right", no_wrap=True)
-    table.add_column("reading")
-    for row in wording.against_controls(result):
+    table.add_column("verdict")
+    for row in control.rows:
         table.add_row(*map(Text, row))
     return table
 

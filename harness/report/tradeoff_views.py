@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.compare import Incomparable, Verdict
+from harness.report.numbers import absolute, estimate, percent
 from harness.report.result import TaskRow
 from harness.report.tradeoff import GRID, Crossing, SafetyRow, TradeOff
 from harness.report.utility import Sum
-from harness.report.wording import absolute, estimate, percent
 
 #: Weights of helpful that tables show; JSON has all of `GRID`.
 _SHOWN = (0.0, 0.2, 0.5, 0.8, 1.0)
