@@ -30,13 +30,17 @@ def result_tables(result: Result) -> Sequence[RenderableType]:
     from rich.text import Text
 
     groups = [result.arms[start : start + _ABREAST] for start in range(0, len(result.arms), _ABREAST)]
+    tables = [
+        *[(f"{result.study}: {wording.scores_heading(result)}", _scores(result, group)) for group in groups],
+        (wording.gap_heading(result), _gaps(result)),
+        *[(control.heading, _control(control)) for control in verdicts.controls(result)],
+        ("budgets of one run", _budgets(result)),
+    ]
     return [
         *[Text(f"Warning: {line}", style="bold yellow") for line in verdicts.warnings(result)],
         Text(wording.headline(result), style="bold"),
-        *[_scores(result, group) for group in groups],
-        _gaps(result),
-        *[_control(table) for table in verdicts.controls(result)],
-        _budgets(result),
+        # A title of the table itself would be broken at the table's width.
+        *[part for title, table in tables for part in (Text(title, style="italic"), table)],
         *[Text(line) for line in wording.footnotes(result)],
         *(_trade_off(result.tradeoff) if result.tradeoff else []),
     ]
@@ -45,7 +49,7 @@ def result_tables(result: Result) -> Sequence[RenderableType]:
 def _scores(result: Result, arms: Sequence[ArmRow]) -> Table:
     from rich.text import Text
 
-    table = _table(f"{result.study}: {wording.scores_heading(result)}")
+    table = _table()
     table.add_column("task", overflow="fold")
     table.add_column("items", justify="right", no_wrap=True)
     for arm in arms:
@@ -71,7 +75,7 @@ def _scores(result: Result, arms: Sequence[ArmRow]) -> Table:
 def _gaps(result: Result) -> Table:
     from rich.text import Text
 
-    table = _table(wording.gap_heading(result))
+    table = _table()
     table.add_column("task", overflow="fold")
     table.add_column("gap, points", justify="right", no_wrap=True)
     table.add_column(Text(wording.relative_heading(result)), justify="right", max_width=_RELATIVE, overflow="fold")
@@ -90,7 +94,7 @@ def _gaps(result: Result) -> Table:
 def _control(control: verdicts.ControlTable) -> Table:
     from rich.text import Text
 
-    table = _table(control.heading)
+    table = _table()
     table.add_column("task", overflow="fold")
     table.add_column("gap, points", justify="right", no_wrap=True)
     table.add_column("verdict")
@@ -116,7 +120,7 @@ def _trade_off(found: TradeOff) -> list[RenderableType]:
 def _budgets(result: Result) -> Table:
     from rich.text import Text
 
-    table = _table("budgets of one run")
+    table = _table()
     table.add_column("arm", overflow="fold")
     for name in ("chats", "supervised tokens", "steps"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -132,8 +136,7 @@ def _budgets(result: Result) -> Table:
     return table
 
 
-def _table(title: str) -> Table:
+def _table() -> Table:
     from rich.table import Table
-    from rich.text import Text
 
-    return Table(title=Text(title), title_justify="left", pad_edge=False)
+    return Table(pad_edge=False)

@@ -16,6 +16,11 @@ from harness.report.result import Control, ControlKind, Result, TaskRow
 
 CALLED = (Verdict.IMPROVED, Verdict.REGRESSED)
 _CHECKPOINTS = "these checkpoints only"
+_WHY = {
+    "called_within_margin": ", by less than the margin",
+    "not_after_correction": ", once corrected over the tasks",
+    "primary_first": ", as the primary task is",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +162,7 @@ def _shown(control: Control) -> str:
 def _plain(judgement: Judgement) -> str:
     if judgement.verdict is Verdict.EQUIVALENT:
         return f"equivalent within {percent(judgement.margin)} points"
-    return judgement.verdict.value
+    return judgement.verdict.value + _WHY.get(str(getattr(judgement, "why", "")), "")
 
 
 def _scoped(words: str, gap: Gap) -> str:

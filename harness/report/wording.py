@@ -139,17 +139,19 @@ def _judging(result: Result) -> list[str]:
     if len(result.profiles) > 1:
         family = f"the {len(judged) // len(result.profiles)} tasks of each profile"
     level = f"{1 - result.rule.confidence:.3g}"
-    text = f"Verdicts: improved or regressed where p, corrected over {family} (Holm), is at most {level}"
+    text = f"Verdicts: improved or regressed where p, corrected over {family} (Holm), is below {level};"
+    lines = [f"{text} equivalent where both one-sided tests show the gap to be within the margin, corrected alike."]
     if result.primary:
-        text += ", the primary task by itself"
-    lines = [f"{text}; equivalent where the gap is shown to lie within the margin."]
+        lines.append("The primary task is tested first and by itself, the others only once it is settled.")
     if result.rule.primary and not result.primary:
         lines.append(f"The study's primary task, {result.rule.primary}, was not asked.")
     if any(row.judgement and row.judgement.smallest is not None for row in judged):
         lines.append(
-            "Smallest: the true gap, in points, that such a study calls in 80 % of its repetitions; to decide: what it"
-            " would take to call a gap as large as the margin as often."
+            "Smallest: the true gap, in points, that such a study calls in 80 % of its repetitions, before correction;"
+            " to decide: what it would take to call a gap as large as the margin as often."
         )
+    if any(getattr(row.judgement, "seeds_assumed", False) for row in judged):
+        lines.append("One run shows nothing of training luck: the seeds to decide assume some (docs/statistics.md).")
     return lines
 
 
