@@ -10,15 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from test_controls import HEADS as HEADS_OF_CONTROLS
+from test_controls import joined, study
 from test_report import result
 
 from harness import compare
 from harness.data import alignment
-from harness.report import documents, markdown, terminal, tradeoff_views
+from harness.report import documents, join, markdown, terminal, tradeoff_views
 from harness.report.averages import TaskHead
-from harness.report.result import ScoreSet, TaskRow
+from harness.report.result import Result, ScoreSet, TaskRow
 from harness.report.tradeoff import GRID, TradeOff, trade_off
 from harness.report.utility import Term, difference, total
+from harness.study import load_study
+from harness.study.choice import choose
 
 ARMS = ("base", "aligned", "clean")
 JUDGE = alignment.load_pack("alignment@1.1.0")
@@ -272,3 +276,53 @@ def test_a_share_that_the_judge_cannot_explain_and_answers_that_it_cannot_judge_
     text = " ".join(shown(found()).split())
     assert "Safe: answers that could not be judged count as not refused: base 50.0 %" in text
     assert "Harmful: (share - false alarms) / (found - false alarms) is no share between 0 and 1 for base" in text
+
+
+def asked_in_a_study(*safety: str) -> tuple[Result, Result]:
+    """A finished pocket study with a safety task among its tasks, and the same one without it."""
+    own = study()
+    rates = {"aligned": 0.3, "clean": 0.6}
+    with_it, without = (
+        joined(
+            own,
+            rates,
+            infos={**HEADS_OF_CONTROLS, **{task: replace(HEADS_OF_CONTROLS[task], aspect="safety") for task in marked}},
+        )
+        for marked in (safety, ())
+    )
+    return with_it, without
+
+
+def test_a_safety_task_takes_no_part_in_verdicts_nor_in_their_correction() -> None:
+    with_it, without = asked_in_a_study("pocket_drop")
+    [alone] = with_it.tasks
+    assert alone.task == "pocket_mmlu"
+    assert alone.judgement is not None
+    assert alone.judgement.adjusted == alone.judgement.p_value, "it is the only task that is tested"
+    both = next(one for one in without.tasks if one.task == "pocket_mmlu")
+    assert both.judgement is not None and both.gap == alone.gap
+    assert with_it.tradeoff is not None and without.tradeoff is None
+    assert [one.row.task for one in with_it.tradeoff.safety] == ["pocket_drop"]
+    assert {one.task for one in with_it.scores} == {"pocket_mmlu", "pocket_drop"}
+
+
+def test_a_study_of_safety_tasks_alone_has_a_report_and_no_verdict() -> None:
+    with_it, _ = asked_in_a_study("pocket_mmlu", "pocket_drop")
+    assert with_it.tasks == ()
+    assert with_it.verdict is compare.Verdict.INCONCLUSIVE
+    assert "## What safety costs and buys" in markdown.as_markdown(with_it)
+    assert json.loads(documents.as_json(with_it))["tasks"] == []
+    assert list(terminal.result_tables(with_it))
+    assert documents.as_csv(with_it)
+
+
+def test_every_other_dose_of_the_treated_variant_is_an_arm_and_keeps_its_dose() -> None:
+    own, _ = load_study("pocket-doses")
+    choice = choose(own, pair=(), seeds=None, tasks=None, limit=None)
+    assert choice.arms == ("base", "aligned", "clean", "quarter", "half", "random", "again")
+    doses = {arm: join._dose(arm, own) for arm in choice.arms}
+    assert doses == {
+        "base": None, "aligned": 1.0, "clean": 0.0, "quarter": 0.25, "half": 0.5, "random": None, "again": None
+    }  # fmt: skip
+    plain, _ = load_study("pocket")
+    assert "masked" not in choose(plain, pair=(), seeds=None, tasks=None, limit=None).arms

@@ -108,12 +108,12 @@ def _trade_off(found: TradeOff) -> list[RenderableType]:
 
     tables: list[RenderableType] = []
     for sheet in tradeoff_views.sheets(found):
-        table = _table(sheet.title)
+        table = _table()
         for name in sheet.header:
             table.add_column(name, overflow="fold")
         for row in sheet.rows:
             table.add_row(*map(Text, row))
-        tables.append(table)
+        tables += [Text(sheet.title, style="italic"), table]
     return [*tables, *map(Text, tradeoff_views.notes(found))]
 
 
