@@ -167,7 +167,9 @@ def tasks() -> None:
         )
     console().print(table)
     profiles = sorted({profile for name in catalog.tasks() for profile in catalog.profiles(name)})
-    console().print(f"Each is defined under the profiles {', '.join(profiles)} (--profile), safety tasks as they are alone.")
+    console().print(
+        f"Each is defined under the profiles {', '.join(profiles)} (--profile), safety tasks as they are alone."
+    )
     console().print("Any other task of lm-eval goes by its name there; --tasks-path DIR brings your own.")
 
 

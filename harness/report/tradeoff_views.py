@@ -38,9 +38,10 @@ def sheets(found: TradeOff) -> list[Sheet]:
             title="Safety: per cent of the answers, as judged and corrected for the judge's error",
             header=("prompts", "arm", "share", "corrected"),
             rows=tuple(
-                (f"{one.row.title}: {one.row.metric}", arm, estimate(share), _corrected(one, arm))
+                # The name once, over the rows of its arms.
+                ("" if number else f"{one.row.title}: {one.row.metric}", arm, estimate(share), _corrected(one, arm))
                 for one in found.safety
-                for arm, share in one.row.scores.items()
+                for number, (arm, share) in enumerate(one.row.scores.items())
             ),
         ),
         Sheet(
