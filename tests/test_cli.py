@@ -109,6 +109,7 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
             *("--results", "--samples", "--seed", "--server", "--tasks", "--tasks-path", "--temperature"),
             "--unsafe-exec",
         ],
+        "power": ["--changed", "--format", "--items", "--limit", "--results", "--seed-sd", "--seeds"],
         "report": ["--format", "--reports", "--results"],
         "rescore": [
             *("--data", "--format", "--limit", "--profile", "--reports", "--results", "--seeds", "--tasks"),

@@ -22,7 +22,18 @@ ROOMS = {
     1: ["store", "layout", "study", "process"],
     2: ["data", "train", "evaluate", "compare"],
     3: ["report"],
-    4: ["plan", "fingerprints", "runner", "stages", "curation", "ablation", "evaluation", "inspection", "rebuilding"],
+    4: [
+        "plan",
+        "fingerprints",
+        "runner",
+        "stages",
+        "curation",
+        "ablation",
+        "evaluation",
+        "inspection",
+        "planning",
+        "rebuilding",
+    ],
     5: ["cli", "__main__"],
 }
 # Rooms of one layer that may know each other; those of layer 2 may not.

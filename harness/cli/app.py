@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from harness.cli import eval_app
+from harness.cli import eval_app, power_app
 from harness.cli.data_app import data as data_app
 from harness.cli.filter_app import filters as filter_app
 from harness.cli.options import (
@@ -39,6 +39,7 @@ app = typer.Typer(
 app.add_typer(data_app)
 app.add_typer(filter_app)
 eval_app.register(app)
+power_app.register(app)
 
 
 class Format(enum.StrEnum):
