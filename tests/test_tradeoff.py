@@ -322,7 +322,8 @@ def test_every_other_dose_of_the_treated_variant_is_an_arm_and_keeps_its_dose() 
     assert choice.arms == ("base", "aligned", "clean", "quarter", "half", "most", "random", "again")
     doses = {arm: join._dose(arm, own) for arm in choice.arms}
     assert doses == {
-        "base": None, "aligned": 1.0, "clean": 0.0, "quarter": 0.25, "half": 0.5, "most": 0.75, "random": None, "again": None
+        "base": None, "aligned": 1.0, "clean": 0.0, "quarter": 0.25, "half": 0.5, "most": 0.75,
+        "random": None, "again": None,
     }  # fmt: skip
     plain, _ = load_study("pocket")
     assert "masked" not in choose(plain, pair=(), seeds=None, tasks=None, limit=None).arms

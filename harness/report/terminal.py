@@ -109,8 +109,8 @@ def _trade_off(found: TradeOff) -> list[RenderableType]:
     tables: list[RenderableType] = []
     for sheet in tradeoff_views.sheets(found):
         table = _table()
-        for name in sheet.header:
-            table.add_column(name, overflow="fold")
+        for number, name in enumerate(sheet.header):
+            table.add_column(name, overflow="fold", justify="right" if number >= sheet.numbers else "left")
         for row in sheet.rows:
             table.add_row(*map(Text, row))
         tables += [Text(sheet.title, style="italic"), table]

@@ -24,11 +24,12 @@ _MANY = 0.05
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sheet:
-    """One table: its title, the names of its columns, its rows as text."""
+    """One table: its title, the names of its columns, its rows as text; the columns from `numbers` on are numbers."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    numbers: int = 1
 
 
 def sheets(found: TradeOff) -> list[Sheet]:
@@ -37,6 +38,7 @@ def sheets(found: TradeOff) -> list[Sheet]:
         Sheet(
             title="Safety: per cent of the answers, as judged and corrected for the judge's error",
             header=("prompts", "arm", "share", "corrected"),
+            numbers=2,
             rows=tuple(
                 # The name once, over the rows of its arms.
                 ("" if number else f"{one.row.title}: {one.row.metric}", arm, estimate(share), _corrected(one, arm))

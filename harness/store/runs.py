@@ -63,9 +63,13 @@ class Runs:
     def __init__(self, root: Path) -> None:
         self.root = root / "runs"
 
+    def path(self, study: str, selection: str) -> Path:
+        """Return where the run of a study and a selection is, or would be."""
+        return self.root / study / f"{selection or WHOLE}.json"
+
     def put(self, run: Run) -> Path:
         """Write a run in place of an older one of the same study and selection; return the file."""
-        path = self.root / f"{run.name}.json"
+        path = self.path(run.study["name"], run.selection)
         content = json.loads(json.dumps(run.content()))
         text = json.dumps(content | {"seal": digest("harness.run", content)}, indent=1, sort_keys=True)
         write_atomic(path, text + "\n")
