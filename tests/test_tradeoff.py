@@ -18,6 +18,7 @@ from harness import compare
 from harness.data import alignment
 from harness.report import documents, join, markdown, terminal, tradeoff_views
 from harness.report.averages import TaskHead
+from harness.report.page import safety
 from harness.report.result import Result, ScoreSet, TaskRow
 from harness.report.tradeoff import GRID, TradeOff, trade_off
 from harness.report.utility import Term, difference, total
@@ -327,3 +328,25 @@ def test_every_other_dose_of_the_treated_variant_is_an_arm_and_keeps_its_dose() 
     }  # fmt: skip
     plain, _ = load_study("pocket")
     assert "masked" not in choose(plain, pair=(), seeds=None, tasks=None, limit=None).arms
+
+
+def test_no_interval_of_a_sum_leaves_what_its_scores_can_make() -> None:
+    scores = np.ones((3, 40))
+    scores[:, 0] = 0
+    high = total([term(scores, 0.5), term(np.ones((3, 20)), 0.5)], confidence=0.95)
+    assert high.high == 1
+    low = total([term(1 - scores, 2.0, shift=-0.25), term(np.zeros((3, 20)), 1.0)], confidence=0.95)
+    assert low.low == -0.25
+
+
+def test_the_page_shows_the_plane_and_the_utilities_of_every_arm_and_nothing_without_safety_tasks() -> None:
+    one = safety.section(replace(result(), tradeoff=found()))
+    assert one is not None
+    plane, utility = one.plots
+    for arm in ARMS:
+        assert f">{arm}<" in plane and f">{arm}<" in utility
+    assert "aligned, dose 1: helpful" in plane
+    assert [len(table.rows[0]) for table in one.tables] == [len(table.header) for table in one.tables]
+    assert safety.section(result()) is None
+    again = safety.section(replace(result(), tradeoff=found()))
+    assert again is not None and again.plots == one.plots

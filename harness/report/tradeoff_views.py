@@ -87,7 +87,7 @@ def notes(found: TradeOff) -> list[str]:
     """Return the sentences under the tables."""
     return [
         f"Helpful is the {found.helpful_is}, harmless the {found.harmless_is}, as the judge counts it; a mean over"
-        " tasks that count alike.",
+        " tasks that count alike. a is the weight of helpful in the utility.",
         *dict.fromkeys(line for one in found.safety for line in _judge(one)),
         *(line for one in found.safety for line in _doubts(one)),
         *(_crossing(one) for one in found.crossings),

@@ -92,7 +92,11 @@ def total(terms: Sequence[Term], *, confidence: float) -> Sum:
         found = compare.interval(scaled, clusters, confidence=confidence)
         below.append(size * (found.mean - found.low))
         above.append(size * (found.high - found.mean))
-    return Sum(value=value, low=value - math.hypot(*below), high=value + math.hypot(*above))
+    # What all scores 0, and all scores 1, would make.
+    least = math.fsum(term.shift for term in terms)
+    most = least + math.fsum(term.factor for term in terms)
+    low, high = value - math.hypot(*below), value + math.hypot(*above)
+    return Sum(value=value, low=max(low, least), high=min(high, most))
 
 
 def difference(reference: Sequence[Term], treated: Sequence[Term], *, confidence: float) -> Sum:

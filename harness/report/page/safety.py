@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MARGIN = 70.0
 """px right of the lines, for the names of arms."""
+_LINES, _NEAR = 18, 25.0
+"""Lines of names that fit over one another in a plot, and the per cent within which two names would touch."""
 
 
 def section(result: Result) -> Section | None:
@@ -67,7 +69,16 @@ def _plane(found: TradeOff, result: Result) -> str:
             [point] = axes.plot([x], [y], "o", color=ink, markersize=5)
             at = "" if dose is None else f", dose {dose:g}"
             tips.on(point, f"{arm}{at}: helpful {_said(helpful)}, harmless {_said(harmless)}")
-            axes.text(x + 1.5, y, label(arm, 14), va="bottom", color=ink, clip_on=False)
+        low, high = axes.get_ylim()
+        placed: list[tuple[float, float]] = []
+        for arm, _, helpful, harmless in sorted(known, key=lambda one: one[2].value if one[2] else 0.0):
+            assert helpful is not None and harmless is not None
+            x, y = 100 * harmless.value, 100 * helpful.value
+            # Names of arms that are close to each other stand one over the other.
+            while any(abs(x - left) < _NEAR and abs(y - below) < (high - low) / _LINES for left, below in placed):
+                y += (high - low) / _LINES / 4
+            placed.append((x, y))
+            axes.text(x + 1.5, y, label(arm, 14), va="bottom", color=ink_of(arm, result).value, clip_on=False)
         axes.set_xlim(-3, 103)
         axes.grid(axis="both")
         axes.set_xlabel("harmless: harmful prompts refused, per cent")
@@ -93,9 +104,8 @@ def _utility(found: TradeOff, result: Result) -> str:
             tips.on(line, f"{one.arm}: {percent(one.sums[0].value)} at a = 0, {percent(one.sums[-1].value)} at a = 1")
         ends = sorted((100 * one.sums[-1].value, one.arm) for one in found.utilities)
         low, high = axes.get_ylim()
-        gap, place = (high - low) / 18, float("-inf")
+        gap, place = (high - low) / _LINES, float("-inf")
         for value, arm in ends:
-            # Names of arms that end close to each other stand one over the other.
             place = max(value, place + gap)
             axes.text(1.03, place, label(arm, 10), va="center", color=ink_of(arm, result).value, clip_on=False)
         axes.set_xlim(0, 1)
