@@ -24,6 +24,7 @@ from harness.report.join import assemble, run_of
 from harness.report.result import Result
 from harness.runner import Runner, State, free_bytes
 from harness.stages import Context
+from harness.stages.data import require_unasked
 from harness.stages.evaluation import EvaluationStages, opened, require_isolation
 from harness.store import Record, Runs, Store
 from harness.study import Recipe, Study, load_pretraining, load_recipe, load_study
@@ -180,6 +181,7 @@ class Ablation:
             for stage in self.stages:
                 if stage.kind not in (Kind.TRAIN, Kind.PREDICT, Kind.SCORE):
                     self.runner.ensure(stage.name)
+            self._check_prompts()
             self._check_sandbox()
             self._check_base()
             trainings = [stage.name for stage in self.stages if stage.kind is Kind.TRAIN]
@@ -324,6 +326,14 @@ class Ablation:
                     f"Task '{task}' generates up to {longest} tokens, and prompt and answer together may have {room}"
                     " (evaluation.max_length, or the model's positions). Raise max_length or set max_new_tokens."
                 )
+
+    def _check_prompts(self) -> None:
+        """Raise before any training when chats ask the prompts of a safety task; where overlap is looked for."""
+        safety = [task for task in self.choice.definitions if self.infos[task].aspect is catalog.Aspect.SAFETY]
+        if safety and self.study.clean.overlap_words:
+            sizes = {task: int(self.runner.ensure(f"items/{task}").facts["items"]) for task in safety}
+            exposures = {arm: self.runner.ensure(f"exposure/{arm}").facts for arm in self.choice.variants}
+            require_unasked(exposures, sizes)
 
     def _check_sandbox(self) -> None:
         """Raise before any training when programs would have to be run at its end and cannot be."""

@@ -18,7 +18,7 @@ from harness.data.alignment.huggingface import HuggingFace
 from harness.data.reading import sources
 from harness.errors import InputError
 from harness.evaluate import catalog, sandbox
-from harness.plan import EXECUTION, Fingerprints
+from harness.plan import EXECUTION, JUDGE, Fingerprints
 from harness.store import sha256_of
 from harness.study.judging import BASE_ARM
 from harness.study.model import Base, BaseKind, Source, Study
@@ -134,6 +134,11 @@ def task(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, Any]:
     elif info.source.startswith("package "):
         package = info.source.removeprefix("package ")
         where = {package: version(package)}
+    elif data_dir is None and not info.source.startswith("hub "):
+        raise InputError(
+            f"Task '{info.name}' reads {', '.join(info.files)}, which the hub does not have in this form. Give a"
+            " folder with the benchmark files: --data DIR (its layout is in README.md, section 'Data')."
+        )
     elif data_dir is None:
         hub = info.source.removeprefix("hub ")
         where = {"hub": hub, "revision": _benchmark_revision(hub, info)}
@@ -151,7 +156,15 @@ def task(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, Any]:
         "items": where,
         "lm_eval": version("lm-eval"),
         EXECUTION: execution,
-    }
+    } | ({JUDGE: _judge(info.judge)} if info.judge else {})
+
+
+def _judge(reference: str) -> dict[str, Any]:
+    """Return what the judgement of an answer depends on, and the measured error that is shown beside it."""
+    pack = alignment.load_pack(reference)
+    packages = {"pycld2": version("pycld2")} if pack.languages else {}
+    error = alignment.measured(pack)
+    return {"filter": filter_pack(reference), "packages": packages, "error": error.digest if error else None}
 
 
 def _found(info: catalog.TaskInfo) -> dict[str, Any]:

@@ -371,8 +371,8 @@ def score_settings(asked: Evaluation, definition: Mapping[str, Any]) -> dict[str
     return {"definition": definition} | ({"pass_at": list(chosen)} if chosen else {})
 
 
-# What of a definition's identity concerns scores alone: how its programs are executed.
-EXECUTION = "execution"
+# What of a definition's identity concerns scores alone: how its programs are executed, and who judges its answers.
+EXECUTION, JUDGE = "execution", "judge"
 
 
 def item_settings(asked: Evaluation, definition: Mapping[str, Any], *, limit: int, seed: int) -> dict[str, Any]:
@@ -383,7 +383,7 @@ def item_settings(asked: Evaluation, definition: Mapping[str, Any], *, limit: in
         seed: of sampled answers.
     """
     return {
-        "definition": {name: value for name, value in definition.items() if name != EXECUTION},
+        "definition": {name: value for name, value in definition.items() if name not in (EXECUTION, JUDGE)},
         "limit": limit,
         "max_new_tokens": asked.max_new_tokens,
         # Several answers are estimated from where programs are run; of other answers the first one would count.

@@ -102,7 +102,7 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
     assert known == {
         "ablate": [
             *("--data", "--dry-run", "--format", "--limit", "--profile", "--ranks", "--reports", "--results"),
-            *("--seeds", "--tasks", "--unsafe-exec", "--variant"),
+            *("--seeds", "--tasks", "--tracker", "--unsafe-exec", "--variant"),
         ],
         "eval": [
             *("--data", "--dtype", "--engine", "--format", "--limit", "--max-length", "--max-new-tokens"),
@@ -119,6 +119,9 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
             ),
             "--unsafe-exec",
         ],
+        "explain": [
+            *("--data", "--format", "--limit", "--profile", "--results", "--seeds", "--tasks", "--variant"),
+        ],
         "power": ["--changed", "--format", "--items", "--limit", "--results", "--seed-sd", "--seeds"],
         "regress": [
             *("--against", "--alpha", "--data", "--dry-run", "--filter", "--format", "--gate", "--junit", "--limit"),
@@ -126,6 +129,9 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
             *("--unsafe-exec", "--variant"),
         ],
         "report": ["--format", "--reports", "--results"],
+        "reproduce": [
+            *("--anyway", "--data", "--format", "--from-inputs", "--in", "--results", "--study", "--unsafe-exec"),
+        ],
         "rescore": [
             *("--data", "--format", "--limit", "--profile", "--reports", "--results", "--seeds", "--tasks"),
             *("--unsafe-exec", "--variant"),

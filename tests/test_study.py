@@ -71,7 +71,7 @@ def test_every_shipped_recipe_parses_under_its_own_name(name: str) -> None:
 
 
 def test_the_shipped_studies_and_recipes_are_the_ones_we_know() -> None:
-    assert STUDIES == ["pocket", "poison-of-alignment", "smollm2"]
+    assert STUDIES == ["pocket", "pocket-doses", "poison-of-alignment", "smollm2"]
     assert RECIPES == ["paper-7b", "pocket", "pocket-base", "smollm2"]
 
 

@@ -158,10 +158,10 @@ def studies() -> None:
 
 def tasks() -> None:
     """List the shipped tasks."""
-    table = Table(title="tasks", title_justify="left", pad_edge=False)
+    table = Table(title="tasks", title_justify="left", pad_edge=False, show_edge=False)
     table.add_column("name", no_wrap=True)
     table.add_column("metric", no_wrap=True)
-    for name in ("chance", "shots", "subtasks"):
+    for name in ("chance", "shots", "parts"):
         table.add_column(name, justify="right")
     table.add_column("items from", overflow="fold")
     for info in catalog.tasks().values():
@@ -175,7 +175,9 @@ def tasks() -> None:
         )
     console().print(table)
     profiles = sorted({profile for name in catalog.tasks() for profile in catalog.profiles(name)})
-    console().print(f"Each is defined under the profiles {', '.join(profiles)} (--profile).")
+    console().print(
+        f"Each is defined under the profiles {', '.join(profiles)} (--profile), safety tasks as they are alone."
+    )
     console().print("Any other task of lm-eval goes by its name there; --tasks-path DIR brings your own.")
 
 

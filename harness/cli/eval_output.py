@@ -138,6 +138,13 @@ def _losses(row: TaskScore) -> Iterator[str]:
     """Yield what stands between the score and the questions."""
     if row.unscored:
         yield f"{row.unscored} items have no {row.primary} and are left out of it"
+    if "judge" in row.facts:
+        fixed = row.facts.get("corrected")
+        told = "whose error was not measured"
+        if fixed is not None:
+            low, high = 100 * fixed["low"], 100 * fixed["high"]
+            told = f"corrected for its measured error {100 * fixed['value']:.1f} [{low:.1f}, {high:.1f}]"
+        yield f"{row.primary} as {row.facts['judge']} judges, {told}"
     if row.facts["shortened_prompts"]:
         yield f"{row.facts['shortened_prompts']} prompts were too long and lost shots"
     if row.facts["unfinished"]:

@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from harness.compare import Components, Gap, Incomparable, Judgement
-from harness.report import verdicts
+from harness.report import tradeoff_views, verdicts
 from harness.report.result import ArmRow, Control, Part, Result, Seen, TaskRow
 from harness.report.wording import headline
 
@@ -48,6 +48,7 @@ def _document(result: Result) -> dict[str, Any]:
         "training": dict(result.training),
         "arms": [_arm(arm) for arm in result.arms],
         "tasks": [_task(row, result) for row in result.tasks],
+        **({"tradeoff": tradeoff_views.as_document(result.tradeoff)} if result.tradeoff else {}),
     }
 
 

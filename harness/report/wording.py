@@ -46,6 +46,8 @@ def headline(result: Result) -> str:
     elif len(result.seeds) == 1:
         scope = "With one training seed, so of these checkpoints only"
     rows = [row for row in result.tasks if row.profile == result.profiles[0]]
+    if not rows:
+        return f"{scope}: safety tasks alone were asked, which have no verdict; see what safety costs and buys."
     if all(_verdict(row) is Verdict.INCONCLUSIVE for row in rows):
         where = f"any of the {len(rows)} tasks" if len(rows) > 1 else _named(rows[0], result)
         pair = f"{result.treated} differs from {result.reference}"

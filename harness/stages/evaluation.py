@@ -23,8 +23,10 @@ from harness.evaluate.engines import Setting, Shape
 from harness.evaluate.predictions import Predictions
 from harness.evaluate.requests import Answer, Question, references
 from harness.evaluate.sandbox import isolation_level
+from harness.plan import JUDGE
 from harness.progress import Bar, Progress
 from harness.runner import Job, Made
+from harness.stages.judging import judged
 from harness.store.files import read_jsonl, write_jsonl
 
 # Opens what is asked for checkpoints of one shape: an engine, or what refuses where only stored answers may be used.
@@ -224,6 +226,10 @@ class EvaluationStages:
         for item, own in answers.items():
             if item in shared and (mass := _choice_mass(own)) is not None:
                 scored[item]["choice_mass"] = mass
+        said = judged(info.judge, asked=_said(job), answers=answers) if info.judge else None
+        if said is not None:
+            scored = {item: own | said.metrics[item] for item, own in scored.items()}
+            extracted |= {(item, JUDGE): label for item, label in said.labels.items()}
         target = job.fresh()
         read: dict[str, dict[str, Any]] = {}
         for (item, name), value in extracted.items():
@@ -243,6 +249,8 @@ class EvaluationStages:
             "scores": {name: [scored[row["item"]].get(name) for row in rows] for name in names},
             "aggregate": tasks.aggregate(info, rows, scored),
         }
+        if said is not None:
+            facts["judge"] = dict(said.judge)
         if info.executes:
             facts |= {"isolation": executed.isolation, "verdicts": dict(executed.verdicts)}
         return Made(folder=target, facts=facts)
@@ -264,6 +272,12 @@ def require_isolation(definitions: Iterable[TaskInfo], *, allow_unsafe: bool) ->
             " them. Allow unprivileged user namespaces, leave the task out with --tasks, or, on a machine that may be"
             " lost, run them without isolation: --unsafe-exec."
         )
+
+
+def _said(job: Job) -> dict[str, str]:
+    """Return what the user says of every item of a stage that scores."""
+    asked = read_jsonl(job.inputs["items"] / "requests.jsonl")
+    return {raw["item"]: raw["contexts"][0] for raw in asked}
 
 
 def _told(answer: Answer) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What of a study is run: the pair, its controls, seeds and tasks.
 
 Owns the selection that the command line makes, the arms that [controls] adds, and the names under which runs and scores
-are known. Invariant: unless the pair stands alone, the base model and every control of it are among the arms.
+are known. Invariant: unless the pair stands alone, the base model, every control of it and every other dose of the
+treated variant are among the arms.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Choice:
 
     Attributes:
         reference, treated: the pair that is compared.
-        arms: all arms in order of the table: base, the pair, the controls.
+        arms: all arms in order of the table: base, the pair, other doses of the treated one, the controls.
         seeds: training seeds.
         tasks: task names.
         profiles: scoring profiles.
@@ -110,6 +111,7 @@ def choose(
             f" {len(study.seeds)}, or add seeds to the study file."
         )
     chosen = study.seeds[:seeds]
+    doses = [name for name in study.variants if name not in names and _another_dose(study, name, names[1])]
     controls = [name for name, variant in study.variants.items() if variant.size_of in names and name not in names]
     again: tuple[int, ...] = ()
     if names[0] != BASE_ARM:
@@ -122,13 +124,21 @@ def choose(
     return Choice(
         reference=names[0],
         treated=names[1],
-        arms=(BASE_ARM, *[name for name in names if name != BASE_ARM], *controls),
+        arms=(BASE_ARM, *[name for name in names if name != BASE_ARM], *doses, *controls),
         seeds=chosen,
         tasks=tuple(dict.fromkeys(tasks)) if tasks else study.tasks,
         profiles=tuple(dict.fromkeys(profiles)) if profiles else study.profiles,
         limit=study.evaluation.limit if limit is None else limit,
         again=again,
     )
+
+
+def _another_dose(study: Study, name: str, treated: str) -> bool:
+    """Whether a variant is the treated one but for its dose."""
+    if treated == BASE_ARM:
+        return False
+    one, other = (study.variants[each].model_dump(exclude={"dose"}) for each in (name, treated))
+    return one == other and study.variants[treated].treatment not in (Treatment.KEEP, Treatment.RANDOM)
 
 
 def usual_pair(study: Study) -> tuple[str, ...]:
