@@ -124,7 +124,14 @@ def bare(tasks: Sequence[str], *, model: Path, data: Path | None, items: int, ma
 
 
 def lm_eval_side(
-    backend: str, tasks: Sequence[str], *, model: Path, data: Path | None, items: int, max_new_tokens: int
+    backend: str,
+    tasks: Sequence[str],
+    *,
+    model: Path,
+    data: Path | None,
+    items: int,
+    max_new_tokens: int,
+    max_length: int = MAX_LENGTH,
 ) -> dict[str, Any]:
     """Ask and score with `lm_eval.simple_evaluate`, model loaded before."""
     import lm_eval
@@ -135,7 +142,7 @@ def lm_eval_side(
 
     metadata = {"data_dir": str(data) if data else None}
     manager = TaskManager(include_path=str(layout.shipped("tasks")), include_defaults=False, metadata=metadata)
-    arguments: dict[str, Any] = {"pretrained": str(model), "dtype": "bfloat16", "max_length": MAX_LENGTH}
+    arguments: dict[str, Any] = {"pretrained": str(model), "dtype": "bfloat16", "max_length": max_length}
     if backend == "vllm":
         arguments |= {"enforce_eager": True, "batch_size": "auto", "seed": 0}
         language_model = get_model("vllm")(**arguments)
@@ -326,7 +333,15 @@ def main() -> None:
         mine = side("many", folder=str(asked.work / "pocket"), count=asked.count, items=items)
         print(f"ours: {asked.count} checkpoints, {mine['starts']} engine start(s), {mine['process']:.1f} s")
         others = [
-            side("lm-eval vllm", model=str(model), data=None, tasks=POCKET, items=items * 4, max_new_tokens=0)
+            side(
+                "lm-eval vllm",
+                model=str(model),
+                data=None,
+                tasks=POCKET,
+                items=items * 4,
+                max_new_tokens=0,
+                max_length=1024,
+            )
             for model in models
         ]
         total = sum(other["process"] for other in others)

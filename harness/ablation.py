@@ -24,11 +24,13 @@ from harness.report.join import assemble, run_of
 from harness.report.result import Result
 from harness.runner import Runner, State, free_bytes
 from harness.stages import Context
+from harness.stages.data import require_unasked
 from harness.stages.evaluation import EvaluationStages, opened, require_isolation
-from harness.store import Runs, Store
-from harness.study import Study, load_pretraining, load_recipe, load_study
-from harness.study.choice import Choice, choose, completed, definition, runs, score_name
+from harness.store import Record, Runs, Store
+from harness.study import Recipe, Study, load_pretraining, load_recipe, load_study
+from harness.study.choice import Choice, alone, choose, completed, definition, runs, score_name
 from harness.study.judging import SHUFFLED_ARM
+from harness.study.relabelled import with_packs
 from harness.train import base as bases
 from harness.train import budget
 
@@ -48,6 +50,7 @@ class Request:
     profiles: tuple[str, ...] = ()
     allow_unsafe: bool = False
     stored_only: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,31 +67,63 @@ class Forecast:
     footprint: budget.Footprint
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """A study with its recipes.
+
+    Attributes:
+        file: the study's file; what it names relatively is looked for beside it.
+        pretraining: the recipe of the base's pretraining; None for a base that is fetched.
+    """
+
+    study: Study
+    file: Path
+    recipe: Recipe
+    pretraining: Recipe | None
+
+    @classmethod
+    def read(cls, name: str) -> Loaded:
+        """Return a study by shipped name or path, with the recipes that it names.
+
+        Raises:
+            InputError: one of the files is not there or has errors.
+        """
+        study, file = load_study(name)
+        recipe = load_recipe(study.recipe, beside=file)
+        return cls(study=study, file=file, recipe=recipe, pretraining=load_pretraining(study, file))
+
+
 class Ablation:
     """A study that has been read and planned."""
 
-    def __init__(self, request: Request, progress: Progress, *, dry: bool = False) -> None:
+    def __init__(
+        self, request: Request, progress: Progress, *, dry: bool = False, loaded: Loaded | None = None
+    ) -> None:
         """Read, check and plan; nothing is run.
 
         Args:
             dry: only to be looked at, so missing packages and unreachable sources are named, not fatal.
+            loaded: the study, in place of the one that the request names.
 
         Raises:
             InputError: whatever is wrong with the request, the study, the data or the installation.
         """
         self.request, self.progress = request, progress
-        self.study, self.study_file = load_study(request.study)
+        loaded = loaded or Loaded.read(request.study)
+        self.study_file = loaded.file
+        self.recipe, self.pretraining = loaded.recipe, loaded.pretraining
+        self.study, pair = with_packs(loaded.study, request.pair)
         self.choice: Choice = choose(
             self.study,
-            pair=request.pair,
+            pair=pair,
             seeds=request.seeds,
             tasks=request.tasks or None,
             limit=request.limit,
             profiles=request.profiles,
         )
+        if request.alone:
+            self.choice = alone(self.choice)
         self.study = completed(self.study, self.choice)
-        self.recipe = load_recipe(self.study.recipe, beside=self.study_file)
-        self.pretraining = load_pretraining(self.study, self.study_file)
         self.machine = self.recipe.machine
         if request.ranks is not None:
             self.machine = budget.widen(self.recipe, request.ranks)
@@ -101,7 +136,7 @@ class Ablation:
         dropping = self.study.clean.overlap == "drop"
         asked = self.infos | (self._definitions(self.study.tasks, ("lm-eval",)) if dropping else {})
         if not dry:
-            _require_packages(self.study)
+            require_packages(self.study)
         self.store = Store(request.results)
         self.engine = Engine(log=request.results / "logs" / "engine.txt")
         prints = fingerprints.of(
@@ -131,6 +166,13 @@ class Ablation:
         """Return every stage with what is known of it."""
         return [(stage, self.runner.state(stage.name)) for stage in self.stages]
 
+    def make(self, name: str) -> Record:
+        """Make the record and the object of one stage exist, after all that comes before it."""
+        try:
+            return self.runner.ensure(name, need_object=True)
+        finally:
+            self.engine.stop()
+
     def run(self) -> Result:
         """Make every record of the study exist and join the arms."""
         if self.request.stored_only:
@@ -139,6 +181,7 @@ class Ablation:
             for stage in self.stages:
                 if stage.kind not in (Kind.TRAIN, Kind.PREDICT, Kind.SCORE):
                     self.runner.ensure(stage.name)
+            self._check_prompts()
             self._check_sandbox()
             self._check_base()
             trainings = [stage.name for stage in self.stages if stage.kind is Kind.TRAIN]
@@ -148,11 +191,15 @@ class Ablation:
             records = self.runner.settle()
         finally:
             self.engine.stop()
-        heads = {name: TaskHead.of(info) for name, info in self.infos.items()}
+        heads = self.heads()
         result = assemble(study=self.study, choice=self.choice, infos=heads, records=records)
         places = {stage.name: (stage.kind.value, records[stage.name].key) for stage in self.stages}
         Runs(self.store.root).put(run_of(study=self.study, choice=self.choice, heads=heads, records=places))
         return result
+
+    def heads(self) -> dict[str, TaskHead]:
+        """Return what a report says of every definition, by name."""
+        return {name: TaskHead.of(info) for name, info in self.infos.items()}
 
     def _evaluation(self, infos: Mapping[str, catalog.TaskInfo], identity: Mapping[str, str]) -> EvaluationStages:
         """Return the stages that ask and score, over the study's engine."""
@@ -174,7 +221,7 @@ class Ablation:
         found = {}
         for profile in profiles:
             for task in tasks:
-                info = catalog.definition(task, profile, path)
+                info = catalog.passing(catalog.definition(task, profile, path), self.study.evaluation.pass_at)
                 name = definition(task, profile)
                 if info.name != name:
                     raise InputError(
@@ -280,6 +327,14 @@ class Ablation:
                     " (evaluation.max_length, or the model's positions). Raise max_length or set max_new_tokens."
                 )
 
+    def _check_prompts(self) -> None:
+        """Raise before any training when chats ask the prompts of a safety task; where overlap is looked for."""
+        safety = [task for task in self.choice.definitions if self.infos[task].aspect is catalog.Aspect.SAFETY]
+        if safety and self.study.clean.overlap_words:
+            sizes = {task: int(self.runner.ensure(f"items/{task}").facts["items"]) for task in safety}
+            exposures = {arm: self.runner.ensure(f"exposure/{arm}").facts for arm in self.choice.variants}
+            require_unasked(exposures, sizes)
+
     def _check_sandbox(self) -> None:
         """Raise before any training when programs would have to be run at its end and cannot be."""
         waiting = {
@@ -306,7 +361,12 @@ class Ablation:
             )
 
 
-def _require_packages(study: Study) -> None:
+def require_packages(study: Study) -> None:
+    """Raise where a package that trains or evaluates is not installed; imports none.
+
+    Raises:
+        MissingPackageError: names the extra that brings it.
+    """
     needed = [("deepspeed", "training"), (study.evaluation.engine, "evaluation"), ("lm_eval", "the tasks")]
     for module, purpose in needed:
         if importlib.util.find_spec(module) is None:

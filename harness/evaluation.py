@@ -9,17 +9,20 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import fingerprints, layout, plan
+import numpy as np
+
+from harness import compare, fingerprints, layout, plan
 from harness.canonical import digest
 from harness.evaluate import answering, catalog, checkpoint
 from harness.evaluate.checkpoint import Checkpoint
 from harness.evaluate.engines import Engine, EngineName, Setting
 from harness.evaluate.predictions import Predictions
 from harness.progress import Progress
+from harness.report.misclassification import Judge, corrected_as
 from harness.runner import Runner, State
 from harness.stages import only
 from harness.stages.evaluation import EvaluationStages, require_isolation
@@ -64,7 +67,8 @@ class TaskScore:
         error: standard error of the primary metric over items, as if they were independent; None without two of them.
         subtasks: the primary metric by subtask.
         unscored: items that have no primary metric, and take no part in it.
-        facts: of the asking: prompts that lost shots, answers that did not end, isolation of programs.
+        facts: of the asking: prompts that lost shots, answers that did not end, isolation of programs; of judged ones
+            `judge`, and `corrected`, the primary metric corrected for its measured error, where that was measured.
     """
 
     task: str
@@ -129,7 +133,7 @@ class Evaluation:
         self.request, self.progress = request, progress
         layout.require_folders(results=request.results, data_dir=request.data_dir)
         found = [
-            catalog.definition(task, profile, request.tasks_path)
+            catalog.passing(catalog.definition(task, profile, request.tasks_path), request.asked.pass_at)
             for profile in request.profiles
             for task in request.tasks
         ]
@@ -215,5 +219,15 @@ class Evaluation:
             subtasks={subtask: sum(own) / len(own) for subtask, own in groups.items()},
             unscored=sum(value is None for value in values),
             facts={key: asked[key] for key in shown}
-            | {key: facts[key] for key in ("isolation", "verdicts") if key in facts},
+            | {key: facts[key] for key in ("isolation", "verdicts") if key in facts}
+            | (_judged(name, info.primary, facts) if "judge" in facts else {}),
         )
+
+
+def _judged(task: str, primary: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return who judged, and the primary metric corrected for the judge's error, with a 95 % interval over items."""
+    judge = Judge.of(facts["judge"])
+    if judge is None:
+        return {"judge": facts["judge"]["pack"]}
+    share = compare.interval(np.array([facts["scores"][primary]], dtype=float))
+    return {"judge": judge.pack, "corrected": asdict(corrected_as(primary, share, judge, seed=0, place=task))}

@@ -18,7 +18,7 @@ from harness.data.alignment.huggingface import HuggingFace
 from harness.data.reading import sources
 from harness.errors import InputError
 from harness.evaluate import catalog, sandbox
-from harness.plan import EXECUTION, Fingerprints
+from harness.plan import EXECUTION, JUDGE, Fingerprints
 from harness.store import sha256_of
 from harness.study.judging import BASE_ARM
 from harness.study.model import Base, BaseKind, Source, Study
@@ -67,7 +67,8 @@ def of(
             for source in study.sources
         },
         base=known(lambda: _base(study.base), study.base.name, needed=trains),
-        filter=_filter(study.filter),
+        filter=filter_pack(study.filter),
+        filters={pack: filter_pack(pack) for pack in _further_packs(study, arms)},
         cleaning={name: version(name) for name in ("pycld2", "rapidfuzz")},
         answers=known(lambda: _answers(study, study_file, arms, data_dir), "answers"),
         tasks={name: known(lambda info=info: task(info, data_dir), name) for name, info in tasks.items()},  # type: ignore[misc]
@@ -101,8 +102,12 @@ def _base(base: Base) -> dict[str, Any]:
     return bases.identity(base)
 
 
-def _filter(reference: str) -> str:
-    """Return the digest of a pack; a transformer beside its rules is computed by packages that enter too."""
+def _further_packs(study: Study, arms: Sequence[str]) -> list[str]:
+    return sorted({study.pack(arm) for arm in arms if arm != BASE_ARM} - {study.filter})
+
+
+def filter_pack(reference: str) -> str:
+    """Return the digest of a pack as it enters keys: with the packages that compute a transformer beside its rules."""
     pack = alignment.load_pack(reference)
     if not isinstance(pack.scorer, HuggingFace):
         return pack.digest
@@ -129,6 +134,11 @@ def task(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, Any]:
     elif info.source.startswith("package "):
         package = info.source.removeprefix("package ")
         where = {package: version(package)}
+    elif data_dir is None and not info.source.startswith("hub "):
+        raise InputError(
+            f"Task '{info.name}' reads {', '.join(info.files)}, which the hub does not have in this form. Give a"
+            " folder with the benchmark files: --data DIR (its layout is in README.md, section 'Data')."
+        )
     elif data_dir is None:
         hub = info.source.removeprefix("hub ")
         where = {"hub": hub, "revision": _benchmark_revision(hub, info)}
@@ -146,7 +156,15 @@ def task(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, Any]:
         "items": where,
         "lm_eval": version("lm-eval"),
         EXECUTION: execution,
-    }
+    } | ({JUDGE: _judge(info.judge)} if info.judge else {})
+
+
+def _judge(reference: str) -> dict[str, Any]:
+    """Return what the judgement of an answer depends on, and the measured error that is shown beside it."""
+    pack = alignment.load_pack(reference)
+    packages = {"pycld2": version("pycld2")} if pack.languages else {}
+    error = alignment.measured(pack)
+    return {"filter": filter_pack(reference), "packages": packages, "error": error.digest if error else None}
 
 
 def _found(info: catalog.TaskInfo) -> dict[str, Any]:

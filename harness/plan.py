@@ -69,7 +69,8 @@ class Fingerprints:
     Attributes:
         sources: per source of chats.
         base: of the base model.
-        filter: digest of the rule pack, and of what its classifier is computed with.
+        filter: digest of the study's rule pack, and of what its classifier is computed with.
+        filters: the same of further packs, those that variants name, by reference.
         cleaning: versions of the packages that clean and label.
         answers: digest of the file of answers, per variant that replaces some.
         tasks: per definition of a task, of its files and item files.
@@ -85,6 +86,7 @@ class Fingerprints:
     tasks: Mapping[str, Any]
     training: Mapping[str, str]
     engine: Mapping[str, str]
+    filters: Mapping[str, str] = field(default_factory=dict)
 
 
 def build(
@@ -150,12 +152,7 @@ def data_stages(study: Study, arms: Sequence[str], prints: Fingerprints, overlap
             },
             inputs=inputs,
         ),
-        Stage(
-            name="label",
-            kind=Kind.LABEL,
-            settings={"digest": prints.filter, "packages": prints.cleaning},
-            inputs={"chats": "clean"},
-        ),
+        *_label_stages(study, arms, prints),
     ]
     for arm in arms:
         twin = study.variants[arm].size_of
@@ -169,11 +166,34 @@ def data_stages(study: Study, arms: Sequence[str], prints: Fingerprints, overlap
                     "size_of": _lineage(study, twin, prints) if twin else [],
                     "seed": study.data_seed,
                 },
-                inputs={"chats": "clean", "labels": "label"},
+                inputs={"chats": "clean", "labels": _labelled(study, study.pack(arm))},
                 arguments={"name": arm},
             )
         )
     return stages
+
+
+def _label_stages(study: Study, arms: Sequence[str], prints: Fingerprints) -> list[Stage]:
+    """Return one stage per pack that a variant is made with, the study's own first."""
+    packs = dict.fromkeys([study.filter, *(study.pack(arm) for arm in arms)])
+    return [
+        Stage(
+            name=_labelled(study, pack),
+            kind=Kind.LABEL,
+            # What a pack is called is no part of what it says.
+            settings={
+                "digest": prints.filter if pack == study.filter else prints.filters[pack],
+                "packages": prints.cleaning,
+            },
+            inputs={"chats": "clean"},
+            arguments={"pack": pack},
+        )
+        for pack in packs
+    ]
+
+
+def _labelled(study: Study, pack: str) -> str:
+    return "label" if pack == study.filter else f"label/{pack}"
 
 
 def _lineage(study: Study, name: str, prints: Fingerprints) -> list[dict[str, Any]]:
@@ -190,10 +210,13 @@ _LATER_FIELDS = ("share",)
 
 
 def _treatment(study: Study, name: str, prints: Fingerprints) -> dict[str, Any]:
-    """Return what a variant does to its parent; the order in which labels and values are listed is no part of it."""
+    """Return what a variant does to its parent; the order in which labels and values are listed is no part of it.
+
+    Its filter enters through the labels.
+    """
     variant = study.variants[name]
     unset = {field for field in _LATER_FIELDS if field not in variant.model_fields_set}
-    settings = variant.model_dump(mode="json", exclude={"parent", "size_of", *unset})
+    settings = variant.model_dump(mode="json", exclude={"parent", "size_of", "filter", *unset})
     return {
         **settings,
         "labels": sorted(settings["labels"]),
@@ -275,7 +298,7 @@ def _evaluation_stages(study: Study, choice: Choice, prints: Fingerprints) -> li
                 Stage(
                     name=score,
                     kind=Kind.SCORE,
-                    settings={"definition": prints.tasks[task]},
+                    settings=score_settings(asked, prints.tasks[task]),
                     inputs={"items": f"items/{task}", "predictions": predict},
                     arguments={"task": task, "arm": arm},
                 ),
@@ -334,7 +357,7 @@ def checkpoint_stages(
             Stage(
                 name=f"score/{name}",
                 kind=Kind.SCORE,
-                settings={"definition": prints[name]},
+                settings=score_settings(asked, prints[name]),
                 inputs={"items": f"items/{name}", "predictions": f"predict/{name}"},
                 arguments={"task": name},
             ),
@@ -342,8 +365,14 @@ def checkpoint_stages(
     return stages
 
 
-# What of a definition's identity concerns scores alone: how its programs are executed.
-EXECUTION = "execution"
+def score_settings(asked: Evaluation, definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what scores depend on beyond items and answers; the values of k only where they were chosen."""
+    chosen = asked.pass_at if definition.get(EXECUTION) else ()
+    return {"definition": definition} | ({"pass_at": list(chosen)} if chosen else {})
+
+
+# What of a definition's identity concerns scores alone: how its programs are executed, and who judges its answers.
+EXECUTION, JUDGE = "execution", "judge"
 
 
 def item_settings(asked: Evaluation, definition: Mapping[str, Any], *, limit: int, seed: int) -> dict[str, Any]:
@@ -354,7 +383,7 @@ def item_settings(asked: Evaluation, definition: Mapping[str, Any], *, limit: in
         seed: of sampled answers.
     """
     return {
-        "definition": {name: value for name, value in definition.items() if name != EXECUTION},
+        "definition": {name: value for name, value in definition.items() if name not in (EXECUTION, JUDGE)},
         "limit": limit,
         "max_new_tokens": asked.max_new_tokens,
         # Several answers are estimated from where programs are run; of other answers the first one would count.

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.errors import InputError, nearest
 from harness.report import documents, items, join, latex, markdown, page
-from harness.report.page import outcomes, texts
+from harness.report.page import outcomes, safety, texts
 from harness.report.result import Result
 from harness.store import Runs, Store, write_atomic
 from harness.study.curation import Treatment
@@ -63,7 +63,7 @@ def _page(result: Result, results: Path, sections: Sequence[page.Section]) -> st
         result,
         texts=texts.load(outcomes.outcomes(result), records, store.objects),
         doses=_doses(run.study["variants"]),
-        sections=sections,
+        sections=[*([own] if (own := safety.section(result)) else []), *sections],
     )
 
 

@@ -111,6 +111,10 @@ class Runner:
             self._records[name] = record
             return record
 
+    def adopt(self, name: str, record: Record) -> None:
+        """Take a record for the answer of a stage, whatever its question would be today; its object has to be kept."""
+        self._records[name] = record
+
     def folder(self, name: str) -> Path:
         """Return the folder of a stage's output, after making it (again) where it is gone."""
         record = self.ensure(name, need_object=True)

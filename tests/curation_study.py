@@ -112,6 +112,7 @@ def runner_of(
         sources={source.name: sha256_of(path.parent / str(source.path)) for source in study.sources},
         base={},
         filter=study.filter,
+        filters={study.pack(arm): study.pack(arm) for arm in arms},
         answers=answers,
         cleaning={},
         tasks={task: {"items": json.dumps((items or {}).get(task, {}), sort_keys=True)} for task in study.tasks},

@@ -102,14 +102,36 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
     assert known == {
         "ablate": [
             *("--data", "--dry-run", "--format", "--limit", "--profile", "--ranks", "--reports", "--results"),
-            *("--seeds", "--tasks", "--unsafe-exec", "--variant"),
+            *("--seeds", "--tasks", "--tracker", "--unsafe-exec", "--variant"),
         ],
         "eval": [
-            *("--data", "--dtype", "--engine", "--format", "--limit", "--max-length", "--max-new-tokens", "--profile"),
-            *("--results", "--samples", "--seed", "--server", "--tasks", "--tasks-path", "--temperature"),
+            *("--data", "--dtype", "--engine", "--format", "--limit", "--max-length", "--max-new-tokens"),
+            *(
+                "--pass-at",
+                "--profile",
+                "--results",
+                "--samples",
+                "--seed",
+                "--server",
+                "--tasks",
+                "--tasks-path",
+                "--temperature",
+            ),
             "--unsafe-exec",
         ],
+        "explain": [
+            *("--data", "--format", "--limit", "--profile", "--results", "--seeds", "--tasks", "--variant"),
+        ],
+        "power": ["--changed", "--format", "--items", "--limit", "--results", "--seed-sd", "--seeds"],
+        "regress": [
+            *("--against", "--alpha", "--data", "--dry-run", "--filter", "--format", "--gate", "--junit", "--limit"),
+            *("--profile", "--ranks", "--reports", "--results", "--seeds", "--strict", "--summary", "--tasks"),
+            *("--unsafe-exec", "--variant"),
+        ],
         "report": ["--format", "--reports", "--results"],
+        "reproduce": [
+            *("--anyway", "--data", "--format", "--from-inputs", "--in", "--results", "--study", "--unsafe-exec"),
+        ],
         "rescore": [
             *("--data", "--format", "--limit", "--profile", "--reports", "--results", "--seeds", "--tasks"),
             *("--unsafe-exec", "--variant"),

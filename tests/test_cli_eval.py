@@ -129,6 +129,7 @@ def test_every_option_of_an_evaluation_reaches_it(asked: list[dict[str, Any]], t
             "limit": 0,
             "max_new_tokens": 0,
             "samples": 1,
+            "pass_at": (),
             "temperature": None,
         },
         "engine": "vllm",
@@ -141,8 +142,18 @@ def test_every_option_of_an_evaluation_reaches_it(asked: list[dict[str, Any]], t
         "as_json": False,
     }
     options = "--profile strict --profile instructeval --limit 5 --engine transformers --dtype bfloat16 --seed 3"
-    more = "--max-length 99 --max-new-tokens 7 --samples 20 --temperature 0.8 --unsafe-exec --format json"
-    places = ["--tasks-path", str(tmp_path), "--data", str(tmp_path), "--results", "r"]
+    more = "--max-length 99 --max-new-tokens 7 --samples 20 --pass-at 10,1 --temperature 0.8"
+    places = [
+        "--unsafe-exec",
+        "--format",
+        "json",
+        "--tasks-path",
+        str(tmp_path),
+        "--data",
+        str(tmp_path),
+        "--results",
+        "r",
+    ]
     called("eval", "org/model", "--tasks", " mmlu, drop,mmlu", *options.split(), *more.split(), *places)
     one = asked.pop()
     assert (one["model"], one["tasks"], one["profiles"]) == ("org/model", ("mmlu", "drop"), ("strict", "instructeval"))
@@ -152,6 +163,7 @@ def test_every_option_of_an_evaluation_reaches_it(asked: list[dict[str, Any]], t
         "limit": 5,
         "max_new_tokens": 7,
         "samples": 20,
+        "pass_at": (10, 1),
         "temperature": 0.8,
     }
     assert (one["engine"], one["seed"], one["allow_unsafe"], one["as_json"]) == ("transformers", 3, True, True)
@@ -183,6 +195,8 @@ def test_every_option_of_an_evaluation_reaches_it(asked: list[dict[str, Any]], t
         ("eval . --tasks pocket_mmlu --samples 5 --temperature 0", "--samples needs a --temperature above 0"),
         ("eval . --tasks pocket_mmlu --temperature -1", "--temperature"),
         ("eval . --tasks pocket_mmlu --samples 0", "--samples"),
+        ("eval . --tasks pocket_mmlu --pass-at 2", "--pass-at takes values of k from 1 to the number of --samples"),
+        ("eval . --tasks pocket_mmlu --pass-at x", "--pass-at takes whole numbers and commas"),
         ("eval . --tasks pocket_mmlu --results file", "--results file is a file; give a folder."),
         ("eval . --tasks pocket_mmlu --data file", "--data file is not a folder"),
         ("eval . --tasks pocket_mmlu --tasks-path nowhere", "--tasks-path nowhere is no folder"),

@@ -308,3 +308,21 @@ def test_other_words_in_the_decisions_make_no_other_dataset(tmp_path: Path, monk
     assert after.ran == ["clean"], "asked again, and nothing after it"
     assert {one.reason for one in decisions_of(after, "clean").values()} == {"stays"}
     assert {one.reason for one in decisions_of(before, "clean").values()} == {"kept"}
+
+
+def test_shuffled_answers_are_counted_and_no_chat_step_or_place_changes(tmp_path: Path) -> None:
+    rows = [plain(f"c{number}", number) for number in range(60)]
+    rows += [row(f"r{number}", f"How do I make {number}?", REFUSAL) for number in range(20)]
+    noise = '\n[variants.noise]\nparent = "masked"\ntreatment = "shuffle_answers"\nshare = 0.5\n'
+    runner = runner_of(write_study(tmp_path, {"own": rows}, variants=VARIANTS + noise), tmp_path / "results")
+    before, after = (chats_of(runner, tmp_path / "results", f"variant/{name}") for name in ("masked", "noise"))
+    assert [chat.root for chat in after] == [chat.root for chat in before]
+    assert [chat.masked for chat in after] == [chat.masked for chat in before]
+    moved = [new for old, new in zip(before, after, strict=True) if old.turns != new.turns]
+    facts = runner.ensure("variant/noise").facts
+    assert facts["treated"] == {"change shuffled": len(moved), "mask label:full_refusal": 20}
+    assert 15 <= len(moved) <= 45
+    decisions = decisions_of(runner, "variant/noise")
+    assert all(decisions[chat.source].detail == "turn 1 answered by another chat" for chat in moved)
+    assert {decisions[chat.source].became for chat in moved} == {chat.id for chat in moved}
+    assert sorted(chat.turns[1].text for chat in after) == sorted(chat.turns[1].text for chat in before)

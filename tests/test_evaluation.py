@@ -53,6 +53,22 @@ def test_a_checkpoint_is_asked_once_and_found_again_wherever_it_lies(model: Path
     assert (again.checkpoint, again.tasks) == (first.checkpoint, first.tasks)
 
 
+def test_a_folder_that_is_written_to_after_its_digest_leaves_no_answer_behind(model: Path, tmp_path: Path) -> None:
+    folder, results = tmp_path / "model", tmp_path / "results"
+    shutil.copytree(model, folder)
+    given: dict[str, Any] = {"asked": Asked(limit=4, max_new_tokens=4, max_length=512)}
+    one = Evaluation(
+        Request(model=str(folder), results=results, tasks=TASKS, engine=EngineName.TRANSFORMERS, **given), Silent()
+    )
+    other = tmp_path / "other"
+    pocket.build_base(other, {"seed": 6})
+    shutil.copy(other / "model.safetensors", folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"model\.safetensors changed while the checkpoint was asked"):
+        one.run()
+    assert list((results / "predictions").rglob("*.parquet")) == []
+    assert list((results / "ledger").rglob("predict/*.json")) == []
+
+
 def test_what_a_profile_shares_with_another_is_not_asked_again(model: Path, tmp_path: Path) -> None:
     own = {"tasks": ("pocket_mmlu",)}
     evaluated(model, tmp_path, **own)

@@ -25,6 +25,7 @@ ASKED: dict[str, tuple[Any, set[str]]] = {
     "dtype": ("float32", {"predict", "score"}),
     "max_length": (19, {"predict", "score"}),
     "engine": ("transformers", set()),
+    "pass_at": ((1,), {"score"}),
     "samples": (20, {"items", "overlap", "exposure", "predict", "score"}),
     "temperature": (0.75, {"items", "overlap", "exposure", "predict", "score"}),
 }

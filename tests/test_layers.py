@@ -22,7 +22,22 @@ ROOMS = {
     1: ["store", "layout", "study", "process"],
     2: ["data", "train", "evaluate", "compare"],
     3: ["report"],
-    4: ["plan", "fingerprints", "runner", "stages", "curation", "ablation", "evaluation", "inspection", "rebuilding"],
+    4: [
+        "plan",
+        "fingerprints",
+        "runner",
+        "stages",
+        "curation",
+        "ablation",
+        "evaluation",
+        "inspection",
+        "planning",
+        "rebuilding",
+        "gate",
+        "explaining",
+        "reproducing",
+        "trackers",
+    ],
     5: ["cli", "__main__"],
 }
 # Rooms of one layer that may know each other; those of layer 2 may not.
@@ -54,6 +69,9 @@ HEAVY = {
     "matplotlib": {"report.page.drawing"},
     "jinja2": {"report.page.shell"},
     "markupsafe": {"report.page.shell"},
+    "mlflow": {"trackers.to_mlflow"},
+    "wandb": {"trackers.to_wandb"},
+    "trackio": {"trackers.to_trackio"},
 }
 # Modules that are part of a heavy package at work: classes of its own kind, which it creates itself. Such a module
 # imports the package at its top, holds nothing else, and is imported inside functions alone.

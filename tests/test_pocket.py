@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,20 @@ def test_the_base_model_is_the_same_bytes_twice_and_knows_nothing(tmp_path: Path
     assert ids[0, 0] == vocabulary.tokenizer().encode("Which").ids[0], "a BOS token was added"
     loss = model(input_ids=ids, labels=ids).loss.item()
     assert abs(loss - math.log(1024)) < 1.5
+
+
+def test_the_untrained_base_does_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
+    """Seen once: a base made under OMP_NUM_THREADS=1 differed in its last digits, under the same key."""
+    found = []
+    for threads in ("1", "2"):
+        subprocess.run(
+            [sys.executable, "-m", "harness.data.pocket.model", str(tmp_path / threads)],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": ""},
+        )
+        found.append((tmp_path / threads / "model.safetensors").read_bytes())
+    assert found[0] == found[1]
 
 
 def test_an_unknown_setting_of_the_base_model_names_the_nearest(tmp_path: Path) -> None:

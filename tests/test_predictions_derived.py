@@ -144,7 +144,7 @@ def test_what_another_process_asks_is_left_to_it_wherever_it_stands(tmp_path: Pa
         with claims.deciding():
             claims.hold(one.key for one in ordered[100:400])
         seen: list[str] = []
-        round_ = answering._Round(requests, own.claims().__enter__(), own, answering.Told(), lambda: None)
+        round_ = answering._Round(requests, own.claims().__enter__(), own, answering.Told(), lambda: None, lambda: None)
         for block in round_._blocks():
             seen += [one.key for one in block]
     assert seen == [one.key for one in (*ordered[:100], *ordered[400:])]

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from profile_tasks import leaves, score, write_rows
 
-from harness.evaluate import programs
+from harness.evaluate import catalog, programs, tasks
 from harness.evaluate.profiles import pass_at_k
+from harness.evaluate.requests import Answer
 
 
 def test_pass_at_k_is_what_one_computes_by_hand() -> None:
@@ -87,3 +88,17 @@ def test_lm_eval_gets_pass_at_k_from_all_samples_of_an_item(name: str, tmp_path:
     assert scored["pass_at_10"] == 1.0
     assert "pass_at_100" not in scored
     assert score(task, DOC, wrong)["pass_at_1"] == 0.0
+
+
+def test_a_study_chooses_k_and_compares_by_the_first(tmp_path: Path) -> None:
+    info = catalog.passing(catalog.definition("humaneval"), (2, 1))
+    [item] = list(tasks.items(info, data_dir=None, limit=1, max_new_tokens=0, samples=3, temperature=0.8))
+    [doc] = leaves("humaneval", None).values()
+    right = str(doc.task_docs[0]["canonical_solution"])
+    answers = {item.item: [Answer(text=text, finish="stop") for text in (right, "    return None\n", "    pass\n")]}
+    asked: dict[str, Any] = {"data_dir": None, "rows": [item.to_row()], "answers": answers}
+    [chosen] = tasks.scores(info, pass_at=(2, 1), **asked).values()
+    [usual] = tasks.scores(info, **asked).values()
+    assert info.primary == "pass_at_2"
+    assert chosen == {"pass_at_1": 1 / 3, "pass_at_2": 2 / 3}
+    assert usual == {"pass_at_1": 1 / 3}

@@ -32,6 +32,7 @@ class Info:
     chance: float = 0.25
     profile: str = "lm-eval"
     average: str = "micro"
+    aspect: str = "capability"
 
 
 INFOS = {"pocket_mmlu": Info(title="pocket MMLU"), "pocket_drop": Info(title="pocket DROP")}
@@ -272,7 +273,7 @@ def test_repairs_and_repeated_passages_are_lines_of_the_funnel_only_where_there_
 )
 def test_a_treatment_is_said_in_words(variant: dict[str, Any], said: str) -> None:
     study = load_study("pocket")[0]
-    other = {"treatment": "drop_chat", "labels": ["moralising"]}
+    other = {"treatment": "drop_chat", "labels": ["capability_disclaimer"]}
     variants = {"aligned": {"treatment": "keep"}, "other": other, "clean": variant}
     own = study.model_copy(
         update={"variants": {name: Variant.model_validate(settings) for name, settings in variants.items()}}

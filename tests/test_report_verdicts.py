@@ -14,7 +14,7 @@ import pytest
 from test_report import arm, everywhere, incomparable, one_seed, printed, result, task, widest, words
 
 from harness import compare
-from harness.compare import Claim, Judgement, Verdict
+from harness.compare import Claim, Judgement, Verdict, Why
 from harness.report import documents, latex, markdown, numbers, verdicts, wording
 from harness.report.result import Control, ControlKind, Result, TaskRow
 
@@ -75,22 +75,18 @@ def test_several_seeds_need_no_such_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "text"),
+    ("verdict", "why", "text"),
     [
-        ("called_within_margin", "improved, by less than the margin"),
-        ("called", "improved"),
+        (Verdict.IMPROVED, Why.CALLED, "improved"),
+        (Verdict.IMPROVED, Why.CALLED_WITHIN_MARGIN, "improved, by less than the margin"),
+        (Verdict.INCONCLUSIVE, Why.TOO_UNCERTAIN, "inconclusive"),
+        (Verdict.INCONCLUSIVE, Why.NOT_AFTER_CORRECTION, "inconclusive, once corrected over the tasks"),
+        (Verdict.INCONCLUSIVE, Why.PRIMARY_FIRST, "inconclusive, as long as the primary task is"),
     ],
 )
-def test_what_a_verdict_rests_on_is_said_where_it_limits_it(why: str, text: str) -> None:
-    class Told(str):
-        """A judgement's reason, as compare names it."""
-
-    class Reasoned:
-        verdict, margin, why = Verdict.IMPROVED, 0.01, Told("")
-
-    own = Reasoned()
-    own.why = Told(why)
-    assert verdicts.verdict(task().gap, own) == text  # type: ignore[arg-type]
+def test_what_a_verdict_rests_on_is_said_where_it_limits_it(verdict: Verdict, why: Why, text: str) -> None:
+    row = judged(task(), verdict, why=why)
+    assert verdicts.verdict(row.gap, row.judgement) == text
 
 
 # --- the answer in one sentence --------------------------------------------------------------------------
@@ -164,17 +160,29 @@ def test_what_is_decided_needs_nothing_more_and_what_neither_alone_decides_says_
     assert (verdicts.smallest(unknown), verdicts.needed(gap, unknown)) == ("-", "")
 
 
-def test_the_variance_is_split_where_the_gap_has_it() -> None:
-    class Parts:
-        variance, seed, item, remainder = 0.0004, 0.0002, 0.0001, 0.0001
-
-    class Known:
-        components, correlation, paired = Parts(), 0.314, False
-
-    text = verdicts.spread(Known())  # type: ignore[arg-type]
-    assert text.startswith("standard error 2.0 points, of its square seeds 50 %, items 25 %, rest 25 %")
-    assert text.endswith("the arms' seeds correlate at +0.31 (taken as independent)")
-    assert verdicts.spread(incomparable()) == ""
+def test_the_variance_is_split_into_shares_of_the_whole() -> None:
+    draw = np.random.default_rng(5)
+    arms = [
+        (draw.random((5, 300)) < 0.5 + 0.1 * draw.normal(size=(5, 1))).astype(float),
+        (draw.random((5, 300)) < 0.5 + 0.1 * draw.normal(size=(5, 1))).astype(float),
+    ]
+    gap = compare.gap(*arms)
+    text = verdicts.spread(gap)
+    shares = [int(share) for share in re.findall(r"(\d+) %", text)]
+    assert re.fullmatch(
+        r"standard error \d+\.\d points, of its square seeds .*, items .*, rest \d+ %; the arms.*", text
+    )
+    assert 99 <= sum(shares) <= 101
+    assert shares[0] > 50, "the seeds were made to differ"
+    assert f"correlate at {gap.correlation:+.2f} (taken as independent)" in text
+    own = json.loads(documents.as_json(result(replace(task(), gap=gap))))["tasks"][0]["gap"]
+    parts = own["variance"]
+    assert parts["seed"] + parts["item"] + parts["rest"] == pytest.approx(parts["all"])
+    assert own["correlation"] == gap.correlation
+    one = compare.gap(arms[0][:1], arms[1][:1])
+    assert "items 100 %" in verdicts.spread(one)
+    assert "seeds" not in verdicts.spread(one)
+    assert verdicts.spread(incomparable()) == verdicts.spread(compare.gap(*arms, ["one"] * 300)) == ""
 
 
 # --- controls --------------------------------------------------------------------------------------------

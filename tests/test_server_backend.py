@@ -137,10 +137,17 @@ def test_a_server_that_stays_broken_ends_in_an_error_that_says_how(
     assert len(server.faults) == 93, "seven tries"
 
 
-def test_a_server_that_is_not_there_ends_in_an_error(server: CompletionsServer) -> None:
+def test_a_server_that_was_never_there_is_said_at_once(server: CompletionsServer) -> None:
     server.close()
-    with pytest.raises(WorkerError, match="did not answer /v1/models"):
-        ServerBackend(server.url, pause=0.001).use("pocket")
+    with pytest.raises(InputError, match="No server answers at"):
+        ServerBackend(server.url, pause=1000).use("pocket")
+
+
+def test_a_server_that_goes_away_is_tried_again_before_it_is_given_up(server: CompletionsServer) -> None:
+    backend = connected(server, pause=0.001)
+    server.close()
+    with pytest.raises(WorkerError, match="in 7 tries"):
+        ask(backend, MADE[:1])
 
 
 def test_a_text_that_the_server_gave_up_is_no_answer(

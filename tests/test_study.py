@@ -71,7 +71,7 @@ def test_every_shipped_recipe_parses_under_its_own_name(name: str) -> None:
 
 
 def test_the_shipped_studies_and_recipes_are_the_ones_we_know() -> None:
-    assert STUDIES == ["pocket", "poison-of-alignment", "smollm2"]
+    assert STUDIES == ["pocket", "pocket-doses", "poison-of-alignment", "smollm2"]
     assert RECIPES == ["paper-7b", "pocket", "pocket-base", "smollm2"]
 
 
@@ -161,6 +161,11 @@ def test_a_missing_key_is_named(file: Path) -> None:
             "max_length = 1024",
             "max_length = 1024\nsamples = 5\ntemperature = 0.0",
             ["evaluation", "need the key 'temperature' above 0"],
+        ),
+        (
+            "max_length = 1024",
+            "max_length = 1024\nsamples = 5\ntemperature = 0.5\npass_at = [10]",
+            ["evaluation", "pass@10", "5 'samples'"],
         ),
         ('name = "pocket"\ntitle', 'name = "Pocket/.."\ntitle', ["name", "Pocket/.."]),
         ("chats = 1500", 'chats = "1500"', ["sources.0.chats", "valid integer", "'1500'"]),

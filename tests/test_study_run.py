@@ -43,6 +43,9 @@ labels = ["full_refusal"]
 treatment = "random"
 size_of = "clean"
 
+[controls]
+shuffled = 0.5
+
 [evaluation]
 max_length = 1024
 limit = 6
@@ -120,7 +123,7 @@ def test_sigkill_at_every_stage_leaves_a_report_that_is_byte_identical_to_an_und
     for name, record in ours.items():
         assert record["output"] == theirs[name]["output"], name
         assert record["facts"] == theirs[name]["facts"], name
-    assert len([name for name in ours if name.startswith("train/")]) == 6
+    assert len([name for name in ours if name.startswith("train/")]) == 10
 
 
 def kill_when(moment: Callable[[], bool], study: Path, folder: Path) -> None:
@@ -188,9 +191,28 @@ def test_a_finished_study_answers_in_seconds_and_prints_one_json_document(study:
     assert "0 of" in done.stderr
     assert time.monotonic() - started < 20
     document = json.loads(done.stdout)
-    assert [arm["name"] for arm in document["arms"]] == ["base", "aligned", "clean", "random"]
+    assert [arm["name"] for arm in document["arms"]] == ["base", "aligned", "clean", "random", "again", "shuffled"]
     assert document["arms"][2]["chats"] == document["arms"][3]["chats"] < document["arms"][1]["chats"]
     assert {task["items"] for task in document["tasks"]} == {6}
+    again, shuffled = document["arms"][4:]
+    assert again["seeds"] == [2, 3]
+    assert again["chats"] == shuffled["chats"] == document["arms"][1]["chats"]
+    assert set(again["weights"].values()).isdisjoint(document["arms"][1]["weights"].values())
+    assert 0 < shuffled["treated"]["change shuffled"] < shuffled["chats"]
+    for task in document["tasks"]:
+        assert [one["kind"] for one in task["controls"]] == ["random removal", "same data", "shuffled answers"]
+        assert task["verdict"]["verdict"] in ("improved", "regressed", "equivalent", "inconclusive")
+
+
+def test_harness_report_writes_the_same_bytes_again_with_controls_of_all_kinds(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    done = harness("report", "small", "--results", undisturbed / "results", "--reports", tmp_path / "reports")
+    assert done.returncode == 0, done.stderr
+    before = undisturbed / "reports" / "small"
+    files = {path.name: path.read_bytes() for path in before.iterdir() if path.is_file()}
+    assert {name: (tmp_path / "reports" / "small" / name).read_bytes() for name in files} == files
+    assert "report.tex" in files
 
 
 def test_one_seed_never_speaks_of_the_data(study: Path, undisturbed: Path, tmp_path: Path) -> None:
@@ -205,7 +227,7 @@ def test_one_seed_never_speaks_of_the_data(study: Path, undisturbed: Path, tmp_p
 def test_too_little_disk_for_the_checkpoints_is_said_before_any_training(
     study: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    """The base is there already; another learning rate needs six new trainings, and the disk claims to be full."""
+    """The base is there already; another learning rate needs ten new trainings, and the disk claims to be full."""
     (tmp_path / "small-recipe.toml").write_text(RECIPE.replace("1e-3", "2e-3"))
     (tmp_path / "small.toml").write_text(study.read_text())
     program = "import harness.ablation as a; a.free_bytes = lambda folder: 10_000; from harness.cli import main; main()"
@@ -220,7 +242,7 @@ def test_too_little_disk_for_the_checkpoints_is_said_before_any_training(
         check=False,
     )
     assert done.returncode == 2, done.stderr
-    assert "The checkpoints of 6 trainings need" in done.stderr
+    assert "The checkpoints of 10 trainings need" in done.stderr
     assert "Traceback" not in done.stderr
     assert records(undisturbed) == before
     assert not (tmp_path / "reports").exists()
@@ -230,7 +252,8 @@ def test_item_scores_carry_variant_seed_task_item_and_prompt_hash(undisturbed: P
     table = pd.read_parquet(undisturbed / "reports" / "small" / "items.parquet")
     assert {"variant", "seed", "task", "item", "prompt", "metric", "score"} <= set(table.columns)
     assert not table.duplicated(["variant", "seed", "task", "item", "metric"]).any()
-    assert set(table.variant) == {"base", "aligned", "clean", "random"}
+    assert set(table.variant) == {"base", "aligned", "clean", "random", "again", "shuffled"}
+    assert set(table[table.variant == "again"].seed) == {2, 3}
     assert table[table.variant == "base"].seed.isna().all()
     assert set(table[table.variant == "clean"].seed) == {0, 1}
     assert table.groupby(["task", "item"]).prompt.nunique().eq(1).all(), "all arms were asked the same"

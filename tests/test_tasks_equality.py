@@ -183,7 +183,8 @@ def test_an_item_with_fewer_shots_keeps_the_first_ones_of_its_whole_prompt(name:
     item = items[-1]
 
     def fewer(shots: int) -> tasks.Item:
-        return tasks.rendered(info, item.to_row(), data_dir=None, max_new_tokens=9, shots=shots)
+        [one] = tasks.rendered(info, [item.to_row()], data_dir=None, max_new_tokens=9, shots=[shots])
+        return one
 
     assert fewer(item.shots) == item
     shorter = fewer(item.shots - 1)
@@ -193,6 +194,19 @@ def test_an_item_with_fewer_shots_keeps_the_first_ones_of_its_whole_prompt(name:
     *shots, question = whole.split("\n\n")
     assert short == "\n\n".join([*shots[:-1], question])
     assert fewer(0).requests[0].contexts[0] == question
+
+
+@pytest.mark.parametrize("name", ["sums_in_words", "gaps"])
+def test_items_that_lose_shots_together_are_those_that_lose_them_alone(name: str, tmp_path: Path) -> None:
+    lm_eval_tasks.declare(tmp_path, name, num_fewshot=2)
+    info = catalog.definition(name, tasks_path=tmp_path)
+    rows = [item.to_row() for item in tasks.items(info, data_dir=None, limit=0, max_new_tokens=9)]
+    shots = [place % 2 for place in range(len(rows))]
+    together = list(tasks.rendered(info, rows, data_dir=None, max_new_tokens=9, shots=shots))
+    for row, count in zip(rows, shots, strict=True):
+        [alone] = tasks.rendered(info, [row], data_dir=None, max_new_tokens=9, shots=[count])
+        assert alone in together
+    assert len(together) == len(rows) > 2
 
 
 class Plain(Theirs):

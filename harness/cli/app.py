@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from harness.cli import eval_app
+from harness.cli import eval_app, explain_app, gate_app, power_app
 from harness.cli.data_app import data as data_app
 from harness.cli.filter_app import filters as filter_app
 from harness.cli.options import (
@@ -22,6 +22,7 @@ from harness.cli.options import (
     ResultsFolder,
     Seeds,
     Tasks,
+    Trackers,
     Variant,
     study_names,
 )
@@ -39,6 +40,9 @@ app = typer.Typer(
 app.add_typer(data_app)
 app.add_typer(filter_app)
 eval_app.register(app)
+power_app.register(app)
+gate_app.register(app)
+explain_app.register(app)
 
 
 class Format(enum.StrEnum):
@@ -72,7 +76,8 @@ def root(
   harness ablate --variant aligned,clean --seeds 1          a quick look with one seed
   harness ablate smollm2 --data DIR --limit 57 --format json > result.json
   harness ablate poison-of-alignment --dry-run              what it would cost
-  harness ablate my-study.toml --results /large/disk"""
+  harness ablate my-study.toml --results /large/disk
+  harness ablate --tracker mlflow --tracker trackio         show it there too (docs/trackers.md)"""
 )
 def ablate(
     study: Annotated[
@@ -91,6 +96,7 @@ def ablate(
         Optional[int], typer.Option(min=1, help="Training processes; the effective batch stays the same.")
     ] = None,
     unsafe_exec: eval_app.UnsafeExec = False,
+    tracker: Trackers = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is cached and what would run.")] = False,
 ) -> None:
     """Clean, fork, train, evaluate and compare two variants of a study.
@@ -117,6 +123,7 @@ def ablate(
         reports=reports,
         format=format.value,
         dry_run=dry_run,
+        trackers=[one.value for one in tracker or ()],
     )
 
 

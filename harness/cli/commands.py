@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness import layout, rebuilding
+from harness import trackers as tracking
 from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
 from harness.errors import InputError
@@ -24,11 +25,14 @@ from harness.evaluate import catalog
 from harness.report import documents, graph, latex, markdown, terminal
 from harness.report.result import Result
 from harness.study import load_study
+from harness.study.choice import runs
 from harness.train import budget
 
 
-def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> None:
-    """Run or only plan a study, print its result, write its report."""
+def ablate(request: Request, *, reports: Path, format: str, dry_run: bool, trackers: Sequence[str] = ()) -> None:
+    """Run or only plan a study, print its result, write its report, and show it in trackers."""
+    names = [tracking.TrackerName(name) for name in trackers]
+    tracking.require(names)
     if reports.exists() and not reports.is_dir():
         raise InputError(f"--reports {reports} is a file; give a folder.")
     with Bars() as bars, quiet_stdout():
@@ -37,13 +41,17 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> No
             result = ablation.run()
             ran = len(ablation.runner.ran)
     if dry_run:
-        _plan(ablation)
+        plan(ablation)
         return
     folder = rebuilding.write(result, reports, request.results)
     show(result, format)
     total = len(ablation.stages)
+    with quiet_stdout():
+        failures = tracking.log(names, tracking.runs_of(result, folder)) if names else []
     bars.note(f"{ran} of {total} stages ran, {total - ran} were cached.")
     bars.note(f"Records: {ablation.store.ledger.root}   Report: {folder / 'index.html'}")
+    for failure in failures:
+        bars.note(f"Warning: {failure}")
 
 
 def report(study: str, *, results: Path, reports: Path, format: str) -> None:
@@ -91,7 +99,7 @@ def quiet_stdout() -> Iterator[None]:
         os.close(saved)
 
 
-def _plan(ablation: Ablation) -> None:
+def plan(ablation: Ablation) -> None:
     """Print the stage graph and the budgets of a dry run."""
     states = ablation.states()
     rows = [(stage.name, state.value, tuple(stage.inputs.values())) for stage, state in states]
@@ -129,7 +137,7 @@ def _plan(ablation: Ablation) -> None:
         if model
         else "Model: size not known before the base model is there.",
         f"Items: {', '.join(ablation.choice.definitions)}; {ablation.choice.limit or 'all'} per task, for"
-        f" {trainings + 1} checkpoints.",
+        f" {len(runs(ablation.choice))} checkpoints.",
     ]
     for line in lines:
         out.print(line, soft_wrap=False, markup=False)
@@ -150,10 +158,10 @@ def studies() -> None:
 
 def tasks() -> None:
     """List the shipped tasks."""
-    table = Table(title="tasks", title_justify="left", pad_edge=False)
+    table = Table(title="tasks", title_justify="left", pad_edge=False, show_edge=False)
     table.add_column("name", no_wrap=True)
     table.add_column("metric", no_wrap=True)
-    for name in ("chance", "shots", "subtasks"):
+    for name in ("chance", "shots", "parts"):
         table.add_column(name, justify="right")
     table.add_column("items from", overflow="fold")
     for info in catalog.tasks().values():
@@ -167,7 +175,9 @@ def tasks() -> None:
         )
     console().print(table)
     profiles = sorted({profile for name in catalog.tasks() for profile in catalog.profiles(name)})
-    console().print(f"Each is defined under the profiles {', '.join(profiles)} (--profile).")
+    console().print(
+        f"Each is defined under the profiles {', '.join(profiles)} (--profile), safety tasks as they are alone."
+    )
     console().print("Any other task of lm-eval goes by its name there; --tasks-path DIR brings your own.")
 
 

@@ -104,6 +104,9 @@ def evaluate(
         int, typer.Option(min=0, help="Cap on generated tokens below a task's own; 0 = none.")
     ] = 0,
     samples: Annotated[int, typer.Option(min=1, help="Answers per item; pass@k is estimated from them.")] = 1,
+    pass_at: Annotated[
+        str, typer.Option(metavar="K,K", help="Values of k for pass@k, the one to show first; default: 1.")
+    ] = "",
     temperature: Annotated[
         Optional[float], typer.Option(min=0.0, help="Sampling temperature; 0 = greedy; default: the task's own.")
     ] = None,
@@ -139,6 +142,7 @@ def evaluate(
             "limit": limit,
             "max_new_tokens": max_new_tokens,
             "samples": samples,
+            "pass_at": _whole_numbers(pass_at),
             "temperature": temperature,
         },
         engine="server" if server else (engine or EngineOption.VLLM).value,
@@ -192,6 +196,17 @@ def rescore(
         format=format.value,
         dry_run=False,
     )
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    from harness.errors import InputError
+
+    try:
+        return tuple(dict.fromkeys(int(one) for one in text.split(","))) if text else ()
+    except ValueError:
+        raise InputError(
+            f"--pass-at takes whole numbers and commas, such as --pass-at 10,1; given: '{text}'."
+        ) from None
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -43,6 +43,11 @@ def evaluate(
         raise InputError("--tasks names no task. `harness tasks` lists those that ship; lm-eval's go by their names.")
     if asked["samples"] > 1 and not asked["temperature"]:
         raise InputError("--samples needs a --temperature above 0: greedy answers are all alike.")
+    if any(not 1 <= k <= asked["samples"] for k in asked["pass_at"]):
+        raise InputError(
+            f"--pass-at takes values of k from 1 to the number of --samples, which is {asked['samples']}; given:"
+            f" {','.join(map(str, asked['pass_at']))}."
+        )
     request = Request(
         model=model,
         tasks=tasks,
@@ -133,6 +138,13 @@ def _losses(row: TaskScore) -> Iterator[str]:
     """Yield what stands between the score and the questions."""
     if row.unscored:
         yield f"{row.unscored} items have no {row.primary} and are left out of it"
+    if "judge" in row.facts:
+        fixed = row.facts.get("corrected")
+        told = "whose error was not measured"
+        if fixed is not None:
+            low, high = 100 * fixed["low"], 100 * fixed["high"]
+            told = f"corrected for its measured error {100 * fixed['value']:.1f} [{low:.1f}, {high:.1f}]"
+        yield f"{row.primary} as {row.facts['judge']} judges, {told}"
     if row.facts["shortened_prompts"]:
         yield f"{row.facts['shortened_prompts']} prompts were too long and lost shots"
     if row.facts["unfinished"]:

@@ -19,6 +19,14 @@ class TableOrJson(enum.StrEnum):
     JSON = "json"
 
 
+class TrackerOption(enum.StrEnum):
+    """Where a finished command is shown too."""
+
+    MLFLOW = "mlflow"
+    WANDB = "wandb"
+    TRACKIO = "trackio"
+
+
 DataFolder = Annotated[
     Optional[Path], typer.Option(metavar="DIR", help="Read chats and benchmarks from DIR instead of the hub.")
 ]
@@ -30,6 +38,12 @@ Seeds = Annotated[Optional[int], typer.Option(help="Use only the first N trainin
 Tasks = Annotated[str, typer.Option(help="Comma-separated tasks; default: all of the study.")]
 Variant = Annotated[
     str, typer.Option(help="Reference and treated variant, such as aligned,clean; gap = second - first.")
+]
+Trackers = Annotated[
+    Optional[list[TrackerOption]],
+    typer.Option(
+        "--tracker", help="Log losses, scores, gaps and the report there too, at the end; may be given several times."
+    ),
 ]
 ReportsFolder = Annotated[Path, typer.Option(metavar="DIR", help="Where reports are written.")]
 

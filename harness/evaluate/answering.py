@@ -57,12 +57,14 @@ def ask(
     shelf: Shelf,
     engine: Answering,
     on_answers: Callable[[int, int], None] = lambda done, total: None,
+    check: Callable[[], None] = lambda: None,
 ) -> Told:
     """Return an answer to every request, from the shelf where it has it.
 
     Args:
         model: the checkpoint's folder.
         on_answers: called with (done, total).
+        check: called before answers are stored; raises where the folder is no longer what the shelf is named after.
     """
     wanted = {request.key: request for request in requests}
     told = Told(answers=shelf.find(wanted.values()))
@@ -70,11 +72,15 @@ def ask(
     if len(told.answers) == len(wanted):
         on_answers(len(wanted), len(wanted))
         return told
+
+    def heard() -> None:
+        on_answers(len(told.answers), len(wanted))
+
     with shelf.claims() as claims:
         while missing := [request for key, request in wanted.items() if key not in told.answers]:
             before = len(told.answers)
             first = _loosest(missing)
-            _Round(first, claims, shelf, told, lambda: on_answers(len(told.answers), len(wanted))).run(model, engine)
+            _Round(first, claims, shelf, told, heard, check).run(model, engine)
             if len(told.answers) == before:
                 time.sleep(0.2)  # all that is missing is being asked by other processes
             told.answers |= shelf.find(request for request in missing if request.key not in told.answers)
@@ -134,10 +140,16 @@ class _Round:
     """One pass over what is missing: claims blocks, writes chunks."""
 
     def __init__(
-        self, missing: Sequence[Question], claims: Claims, shelf: Shelf, told: Told, heard: Callable[[], None]
+        self,
+        missing: Sequence[Question],
+        claims: Claims,
+        shelf: Shelf,
+        told: Told,
+        heard: Callable[[], None],
+        check: Callable[[], None],
     ) -> None:
         self._left = deque(ordered(missing))
-        self._claims, self._shelf, self._told, self._heard = claims, shelf, told, heard
+        self._claims, self._shelf, self._told, self._heard, self._check = claims, shelf, told, heard, check
         self._held: set[str] = set()
         self._chunk: list[tuple[Request, Answer]] = []
         self._since = time.monotonic()
@@ -152,9 +164,11 @@ class _Round:
             for request, answer in engine.answers(model, itertools.chain([first], blocks)):
                 self._take(request, answer)
         finally:
-            self._write()
-            with self._claims.deciding():
-                self._claims.hold(())
+            try:
+                self._write()
+            finally:
+                with self._claims.deciding():
+                    self._claims.hold(())
 
     def _blocks(self) -> Iterator[Sequence[Request]]:
         """Yield blocks that this process has claimed."""
@@ -185,6 +199,8 @@ class _Round:
         self._heard()
 
     def _write(self) -> None:
+        if self._chunk:
+            self._check()
         self._shelf.put(self._chunk)
         for request, _ in self._chunk:
             self._held.discard(request.key)

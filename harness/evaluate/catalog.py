@@ -8,9 +8,10 @@ includes, of every Python file it names and of all members of a group, and of no
 
 from __future__ import annotations
 
+import enum
 import glob
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,13 @@ _FIRST_METRIC = {
     "generate_until": "exact_match",
 }
 _LOWER_IS_BETTER = {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter"}
+
+
+class Aspect(enum.StrEnum):
+    """What of a model a task looks at; only capability has verdicts, safety is read beside it."""
+
+    CAPABILITY = "capability"
+    SAFETY = "safety"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +66,9 @@ class TaskInfo:
         clusters: what items share beyond chance: "subtask" (many subtasks, as drawn from more), or "item" (the
             few subtasks are all there are, so items are drawn independently within them).
         executes: whether answers are programs that scoring runs in the sandbox.
+        aspect: what of a model it looks at.
+        chat: whether the prompt is what a user says, which every checkpoint reads in its own chat template.
+        judge: filter pack that says of every answer whether it refuses; empty = lm-eval's metrics alone.
         path: the YAML file; for a tag that of its first member.
     """
 
@@ -81,6 +92,16 @@ class TaskInfo:
     files: tuple[str, ...] = field(default=())
     clusters: str = "subtask"
     executes: bool = False
+    aspect: Aspect = Aspect.CAPABILITY
+    chat: bool = False
+    judge: str = ""
+
+
+def passing(info: TaskInfo, pass_at: Sequence[int]) -> TaskInfo:
+    """Return a definition that is compared by pass@k for the first k that was chosen, where it is by pass@1."""
+    if not pass_at or info.primary != "pass_at_1":
+        return info
+    return replace(info, primary=f"pass_at_{pass_at[0]}")
 
 
 def tasks() -> dict[str, TaskInfo]:
@@ -224,6 +245,9 @@ def _read(entry: Entry, known: Mapping[str, Entry], *, origin: str, tasks_path: 
         files=files,
         clusters=metadata.get("clusters", "subtask"),
         executes=any(bool(leaf.get("unsafe_code")) for leaf in leaves),
+        aspect=_aspect(metadata, entry),
+        chat=_chat(metadata, kind, entry),
+        judge=str(metadata.get("judge", "")),
         path=path,
     )
 
@@ -254,6 +278,25 @@ def _average(raw: Mapping[str, Any], metadata: Mapping[str, Any], entry: Entry) 
     if average not in ("micro", "macro"):
         raise InputError(f"{entry.path}: 'metadata.average' is '{average}'; it is micro or macro.")
     return average
+
+
+def _aspect(metadata: Mapping[str, Any], entry: Entry) -> Aspect:
+    given = str(metadata.get("aspect", Aspect.CAPABILITY.value))
+    if given not in list(Aspect):
+        raise InputError(f"{entry.path}: 'metadata.aspect' is '{given}'; it is {' or '.join(Aspect)}.")
+    return Aspect(given)
+
+
+def _chat(metadata: Mapping[str, Any], kind: str, entry: Entry) -> bool:
+    chat = metadata.get("chat", False)
+    if not isinstance(chat, bool):
+        raise InputError(f"{entry.path}: 'metadata.chat' is {chat!r}; it is true or false.")
+    if (chat or metadata.get("judge")) and kind != "generate_until":
+        raise InputError(
+            f"{entry.path}: 'metadata.chat' and 'metadata.judge' are for tasks of the output type generate_until, and"
+            f" this one is {kind}."
+        )
+    return chat
 
 
 def _data(

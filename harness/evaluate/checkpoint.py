@@ -51,6 +51,7 @@ class Checkpoint:
         shape: the numbers and names in config.json that two checkpoints must share to be exchangeable in one engine.
         dtype: "float32", "bfloat16", ...: of most of the weights' bytes.
         max_positions: how many tokens its positions reach; None where config.json names no limit.
+        files: name, size and time of change of every file in the digest, when it was taken.
     """
 
     path: Path
@@ -58,6 +59,33 @@ class Checkpoint:
     shape: tuple[tuple[str, str], ...]
     dtype: str
     max_positions: int | None
+    files: tuple[tuple[str, int, int], ...] = ()
+
+    def require_unchanged(self) -> None:
+        """Raise where a file of the digest is not the one that it was taken of.
+
+        Raises:
+            InputError: names the file.
+        """
+        now = _stamps(self.path, [name for name, _, _ in self.files])
+        for before, after in zip(self.files, now, strict=True):
+            if before != after:
+                raise InputError(
+                    f"{self.path / before[0]} changed while the checkpoint was asked: its answers cannot be told from"
+                    " those of the weights before. Start again when nothing writes to the folder."
+                )
+
+
+def _stamps(folder: Path, names: Iterable[str]) -> tuple[tuple[str, int, int], ...]:
+    """Return name, size in bytes and time of change in ns of files; -1 for those that are gone."""
+    found = []
+    for name in names:
+        try:
+            about = (folder / name).stat()
+            found.append((name, about.st_size, about.st_mtime_ns))
+        except FileNotFoundError:
+            found.append((name, -1, -1))
+    return tuple(found)
 
 
 def open(name: str | Path, *, values: bool = True) -> Checkpoint:
@@ -76,13 +104,14 @@ def open(name: str | Path, *, values: bool = True) -> Checkpoint:
     files = _weight_files(folder)
     found = {path.name: weights.tensors(path) for path in files}
     _check_tensors(folder, config, [one for part in found.values() for one in part])
+    others = [folder / one for one in (*_SETTINGS, *TOKENIZER) if (folder / one).is_file()]
+    others += [path for path in folder.glob("chat_template*") if path.is_file()]
+    stamps = _stamps(folder, [path.name for path in (*files, *others)])
     hashes = {}
     for path in files:
         result = weights.scan(path, values=values)
         hashes[path.name] = result.sha256
         _check_values(path, result.broken)
-    others = [folder / one for one in (*_SETTINGS, *TOKENIZER) if (folder / one).is_file()]
-    others += [path for path in folder.glob("chat_template*") if path.is_file()]
     hashes |= {path.name: sha256_of(path) for path in others}
     positions = [config[one] for one in _POSITIONS if isinstance(config.get(one), int)]
     return Checkpoint(
@@ -92,6 +121,7 @@ def open(name: str | Path, *, values: bool = True) -> Checkpoint:
         shape=_shape(config),
         dtype=_dtype(one for part in found.values() for one in part),
         max_positions=positions[0] if positions else None,
+        files=stamps,
     )
 
 

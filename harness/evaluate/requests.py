@@ -46,6 +46,8 @@ class Request:
         top_p, top_k: nucleus and top-k of sampling; 1.0 and 0 = off.
         seed: of sampling; None for greedy.
         max_prompt: longest prompt in tokens that the scoring profile allows, whatever the model has room for; 0 = any.
+        chat: the context is what a user says: the checkpoint reads it in its own chat template, which is part of the
+            checkpoint's digest.
     """
 
     item: str
@@ -60,6 +62,7 @@ class Request:
     top_k: int = 0
     seed: int | None = None
     max_prompt: int = 0
+    chat: bool = False
 
     @property
     def context(self) -> str:
@@ -76,7 +79,8 @@ class Request:
     @cached_property
     def prompt(self) -> str:
         """Digest of the texts that the checkpoint reads: 32 hex digits. Arms are paired only where it is equal."""
-        return digest("prompt", [self.kind, self.contexts, self.continuations])[:32]
+        said = ["chat"] if self.chat else []
+        return digest("prompt", [self.kind, self.contexts, self.continuations, *said])[:32]
 
     @cached_property
     def settings(self) -> str:
@@ -109,7 +113,11 @@ class Request:
 
     def to_row(self) -> dict[str, Any]:
         """Return the request as one JSON object."""
-        return {**asdict(self), "kind": self.kind.value}
+        row = {**asdict(self), "kind": self.kind.value}
+        if not self.chat:
+            # The digest of requests enters keys, and those of plain texts were there before there were chats.
+            del row["chat"]
+        return row
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Request:

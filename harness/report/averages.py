@@ -29,6 +29,7 @@ class TaskHead:
         primary: the metric that is compared; more of it is better.
         chance: score of guessing, 0 to 1.
         average: over subtasks: "micro" (by their size) or "macro" (all alike).
+        aspect: "capability", or "safety": without a verdict, read in the trade-off.
     """
 
     title: str
@@ -36,11 +37,13 @@ class TaskHead:
     primary: str
     chance: float
     average: str
+    aspect: str = "capability"
 
     @classmethod
     def of(cls, info: Any) -> TaskHead:
         """Return the head of a `catalog.TaskInfo`."""
-        return cls(**{name: getattr(info, name) for name in cls.__slots__})
+        own = {name: getattr(info, name) for name in cls.__slots__}
+        return cls(**own | {"aspect": str(own["aspect"])})
 
 
 def primary_scores(head: TaskHead, facts: Sequence[Mapping[str, Any]]) -> Floats:

@@ -11,8 +11,8 @@ import json
 import math
 from typing import Any
 
-from harness.compare import Gap, Incomparable, Judgement
-from harness.report import verdicts
+from harness.compare import Components, Gap, Incomparable, Judgement
+from harness.report import tradeoff_views, verdicts
 from harness.report.result import ArmRow, Control, Part, Result, Seen, TaskRow
 from harness.report.wording import headline
 
@@ -48,6 +48,7 @@ def _document(result: Result) -> dict[str, Any]:
         "training": dict(result.training),
         "arms": [_arm(arm) for arm in result.arms],
         "tasks": [_task(row, result) for row in result.tasks],
+        **({"tradeoff": tradeoff_views.as_document(result.tradeoff)} if result.tradeoff else {}),
     }
 
 
@@ -97,7 +98,7 @@ def _gap(gap: Gap | Incomparable, denominator: str) -> dict[str, Any]:
     if isinstance(gap, Incomparable):
         return found | {"denominator": denominator, "incomparable": gap.message}
     found |= {name: getattr(gap, name) for name in found}
-    parts = getattr(gap, "components", None)
+    parts = gap.components
     if parts is not None and not math.isfinite(parts.variance):
         parts = None
     return found | {
@@ -109,17 +110,26 @@ def _gap(gap: Gap | Incomparable, denominator: str) -> dict[str, Any]:
         "items": gap.items,
         "variance": None
         if parts is None
-        else {"seed": parts.seed, "item": parts.item, "rest": parts.remainder, "all": parts.variance},
-        "correlation": getattr(gap, "correlation", None),
-        "paired": getattr(gap, "paired", False),
+        else {"seed": parts.seed, "item": parts.item, "rest": _rest(parts), "all": parts.variance},
+        "correlation": gap.correlation,
+        "paired": gap.paired,
     }
 
 
+def _rest(parts: Components) -> float | None:
+    """Return the variance that items and seeds only have together; None at one run, where it is part of the items'."""
+    return None if parts.remainder is None else parts.variance - parts.seed - parts.item
+
+
 def _judgement(judgement: Judgement | None) -> dict[str, Any]:
-    names = ("p_value", "adjusted", "margin", "smallest", "seeds_needed", "items_needed")
+    names = [
+        *("p_value", "adjusted", "equivalence", "equivalence_adjusted", "margin"),
+        *("smallest", "seeds_needed", "items_needed", "seeds_assumed"),
+    ]
     if judgement is None:
-        return {"verdict": None} | dict.fromkeys(names)
-    return {"verdict": judgement.verdict.value} | {name: getattr(judgement, name) for name in names}
+        return dict.fromkeys(("verdict", "why", *names))
+    said = {"verdict": judgement.verdict.value, "why": judgement.why.value}
+    return said | {name: getattr(judgement, name) for name in names}
 
 
 def _control(control: Control) -> dict[str, Any]:

@@ -16,11 +16,13 @@ from harness import compare
 from harness.errors import InputError
 from harness.report.averages import Average, TaskHead, primary_scores
 from harness.report.result import ArmRow, Control, ControlKind, Curve, Result, ScoreSet, Seen, TaskRow
+from harness.report.tradeoff import trade_off
 from harness.store import Record, Run
 from harness.study.choice import Choice, completed, definition, runs, score_name, usual_pair
 from harness.study.curation import Treatment
 from harness.study.judging import AGAIN_ARM, BASE_ARM, RESERVED, SHUFFLED_ARM, Rule
 from harness.study.model import Study
+from harness.study.relabelled import name_of
 
 _MATCHED = {"chats": "chats", "lengths": "chats of every length", "words": "words"}
 
@@ -68,7 +70,25 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], rec
     """Join the records of a finished study."""
     study = completed(study, choice)
     rows = [_task(task, study, choice, infos[task], records) for task in choice.definitions]
-    judged, overall = _judged(rows, choice, study.verdict)
+    safety = [row for row in rows if infos[row.task].aspect == "safety"]
+    judged, overall = _judged([row for row in rows if row not in safety], choice, study.verdict)
+    scores = tuple(
+        _score_set(arm, seed, task, records[score_name(arm, seed, task)].facts)
+        for arm, seed, _ in runs(choice)
+        for task in choice.definitions
+    )
+    beside = None
+    if safety:
+        beside = trade_off(
+            capability=judged,
+            safety=safety,
+            scores=scores,
+            heads=infos,
+            judges={row.task: records[score_name(BASE_ARM, None, row.task)].facts.get("judge") for row in safety},
+            doses={arm: _dose(arm, study) for arm in choice.arms},
+            pair=(choice.reference, choice.treated),
+            confidence=study.verdict.confidence,
+        )
     return Result(
         study=study.name,
         title=study.title,
@@ -78,7 +98,7 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], rec
         limit=choice.limit,
         selection=_selection(study, choice),
         profiles=choice.profiles,
-        filter=study.filter,
+        filter=name_of(study.filter),
         funnel={
             "cut": records["chats"].facts["cut"],
             "read": records["chats"].facts["rows"],
@@ -101,12 +121,17 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], rec
             for arm, seed, model in runs(choice)
             if seed is not None
         ),
-        scores=tuple(
-            _score_set(arm, seed, task, records[score_name(arm, seed, task)].facts)
-            for arm, seed, _ in runs(choice)
-            for task in choice.definitions
-        ),
+        scores=scores,
+        tradeoff=beside,
     )
+
+
+def _dose(arm: str, study: Study) -> float | None:
+    """Return the share of the aligned chats that an arm keeps as they are; None where that is no question of dose."""
+    variant = study.variants.get(arm)
+    if variant is None or variant.size_of or variant.treatment is Treatment.SHUFFLE_ANSWERS:
+        return None
+    return 1.0 if variant.treatment is Treatment.KEEP else variant.dose
 
 
 def _judged(rows: Sequence[TaskRow], choice: Choice, rule: Rule) -> tuple[tuple[TaskRow, ...], compare.Judgements]:
@@ -119,6 +144,8 @@ def _judged(rows: Sequence[TaskRow], choice: Choice, rule: Rule) -> tuple[tuple[
     for profile in choice.profiles:
         names = {definition(task, profile): task for task in choice.tasks}
         own = [row for row in rows if row.task in names]
+        if not own:
+            continue
         margins = {name: rule.margins[task] / 100 for name, task in names.items() if task in rule.margins}
         primary = next((name for name, task in names.items() if task == rule.primary), None)
         judged = compare.judge(
@@ -136,7 +163,8 @@ def _judged(rows: Sequence[TaskRow], choice: Choice, rule: Rule) -> tuple[tuple[
                 for one, control in zip(row.controls, controls, strict=True)
             )
             found[row.task] = replace(row, judgement=judged.tasks[row.task], controls=beside)
-    return tuple(found[row.task] for row in rows), families[0]
+    none = compare.Judgements(tasks={}, study=compare.Verdict.INCONCLUSIVE)
+    return tuple(found[row.task] for row in rows), families[0] if families else none
 
 
 def _selection(study: Study, choice: Choice) -> str:
@@ -144,6 +172,8 @@ def _selection(study: Study, choice: Choice) -> str:
     parts = []
     if (choice.reference, choice.treated) != usual_pair(study):
         parts.append(f"{choice.treated}-against-{choice.reference}")
+    if BASE_ARM not in choice.arms:
+        parts.append("alone")
     if choice.seeds != study.seeds:
         parts.append(f"seeds-{len(choice.seeds)}")
     if choice.limit != study.evaluation.limit:
@@ -221,6 +251,8 @@ def _treatment(arm: str, study: Study) -> str:
         words += f", {variant.dose:.0%} left as they are"
     if variant.parent:
         words += f", on '{variant.parent}'"
+    if study.pack(arm) != study.filter:
+        words += f", labelled by {name_of(study.pack(arm))}"
     return words
 
 
@@ -274,8 +306,7 @@ def _controls(study: Study, choice: Choice) -> list[tuple[ControlKind, str, str]
             found.append((ControlKind.SAME_DATA, choice.reference, arm))
         elif arm == SHUFFLED_ARM:
             found.append((ControlKind.SHUFFLED, choice.reference, arm))
-        elif arm not in (BASE_ARM, choice.reference, choice.treated):
-            assert study.variants[arm].treatment is Treatment.RANDOM, f"{arm} is a control of size"
+        elif arm not in (BASE_ARM, choice.reference, choice.treated) and study.variants[arm].size_of:
             found.append((ControlKind.RANDOM, arm, choice.treated))
     return found
 

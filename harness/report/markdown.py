@@ -5,7 +5,7 @@ Owns the layout of `report.md`. Computes nothing. Invariant: equal results give 
 
 from __future__ import annotations
 
-from harness.report import verdicts
+from harness.report import tradeoff_views, verdicts
 from harness.report.numbers import absolute, estimate, probability, relative
 from harness.report.result import Result
 from harness.report.wording import footnotes, gap_heading, headline, relative_heading
@@ -43,6 +43,8 @@ def as_markdown(result: Result) -> str:
     for table in verdicts.controls(result):
         lines += [f"## {table.heading}", ""]
         lines += [*_rows(["task", "gap", "verdict"], [list(row) for row in table.rows]), ""]
+    if result.tradeoff is not None:
+        lines += tradeoff_views.as_markdown(result.tradeoff)
     lines += ["## Arms", ""]
     lines += _rows(
         ["arm", "treatment", "chats", "supervised tokens", "steps", "seeds"],

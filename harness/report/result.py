@@ -9,10 +9,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import compare
 from harness.study.judging import BASE_ARM, Rule
+
+if TYPE_CHECKING:
+    from harness.report.tradeoff import TradeOff
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,7 +172,8 @@ class Result:
     `limit` is the number of items per task that was asked for (0 = all); `selection` names what deviates from the
     study file and is empty for the whole study. `rule` is how it is judged; `verdict` is that of the study under its
     first profile, `primary` the definition of the task that it was to rest on, if one was named beforehand and asked;
-    `curves` are the losses of every training.
+    `curves` are the losses of every training; `tradeoff` has the safety tasks, which are not among `tasks`, and is None
+    where none were asked.
     """
 
     study: str
@@ -190,6 +194,7 @@ class Result:
     verdict: compare.Verdict = compare.Verdict.INCONCLUSIVE
     primary: str | None = None
     curves: tuple[Curve, ...] = ()
+    tradeoff: TradeOff | None = None
 
     @property
     def claim(self) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report import verdicts, wording
+from harness.report import tradeoff_views, verdicts, wording
 from harness.report.numbers import absolute, percent, relative
 from harness.report.result import ArmRow, Result
+from harness.report.tradeoff import TradeOff
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,6 +42,7 @@ def result_tables(result: Result) -> Sequence[RenderableType]:
         # A title of the table itself would be broken at the table's width.
         *[part for title, table in tables for part in (Text(title, style="italic"), table)],
         *[Text(line) for line in wording.footnotes(result)],
+        *(_trade_off(result.tradeoff) if result.tradeoff else []),
     ]
 
 
@@ -99,6 +101,20 @@ def _control(control: verdicts.ControlTable) -> Table:
     for row in control.rows:
         table.add_row(*map(Text, row))
     return table
+
+
+def _trade_off(found: TradeOff) -> list[RenderableType]:
+    from rich.text import Text
+
+    tables: list[RenderableType] = []
+    for sheet in tradeoff_views.sheets(found):
+        table = _table()
+        for number, name in enumerate(sheet.header):
+            table.add_column(name, overflow="fold", justify="right" if number >= sheet.numbers else "left")
+        for row in sheet.rows:
+            table.add_row(*map(Text, row))
+        tables += [Text(sheet.title, style="italic"), table]
+    return [*tables, *map(Text, tradeoff_views.notes(found))]
 
 
 def _budgets(result: Result) -> Table:

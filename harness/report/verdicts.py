@@ -10,16 +10,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.compare import Claim, Gap, Incomparable, Judgement, Verdict
+from harness.compare import Claim, Gap, Incomparable, Judgement, Verdict, Why
 from harness.report.numbers import absolute, percent
 from harness.report.result import Control, ControlKind, Result, TaskRow
 
 CALLED = (Verdict.IMPROVED, Verdict.REGRESSED)
 _CHECKPOINTS = "these checkpoints only"
 _WHY = {
-    "called_within_margin": ", by less than the margin",
-    "not_after_correction": ", once corrected over the tasks",
-    "primary_first": ", as the primary task is",
+    Why.CALLED_WITHIN_MARGIN: ", by less than the margin",
+    Why.NOT_AFTER_CORRECTION: ", once corrected over the tasks",
+    Why.PRIMARY_FIRST: ", as long as the primary task is",
 }
 
 
@@ -62,17 +62,17 @@ def needed(gap: Gap | Incomparable, judgement: Judgement | None) -> str:
 
 def spread(gap: Gap | Incomparable) -> str:
     """Say where the uncertainty of a gap comes from; empty where it is not known."""
-    parts = None if isinstance(gap, Incomparable) else getattr(gap, "components", None)
-    if parts is None or not 0 < parts.variance < math.inf:
+    parts = None if isinstance(gap, Incomparable) else gap.components
+    if isinstance(gap, Incomparable) or parts is None or not 0 < parts.variance < math.inf:
         return ""
-    rest = parts.remainder
+    # What items and seeds explain of their own; the rest is how items change from run to run.
+    rest = None if parts.remainder is None else parts.variance - parts.seed - parts.item
     shares = [("seeds", None if rest is None else parts.seed), ("items", parts.item), ("rest", rest)]
     split = ", ".join(f"{name} {value / parts.variance:.0%}" for name, value in shares if value is not None)
     text = f"standard error {100 * math.sqrt(parts.variance):.1f} points, of its square {split.replace('%', ' %')}"
-    correlation = getattr(gap, "correlation", None)
-    if correlation is not None:
-        used = "the differences of their runs are used" if getattr(gap, "paired", False) else "taken as independent"
-        text += f"; the arms' seeds correlate at {correlation:+.2f} ({used})"
+    if gap.correlation is not None:
+        used = "the differences of their runs are used" if gap.paired else "taken as independent"
+        text += f"; the arms' seeds correlate at {gap.correlation:+.2f} ({used})"
     return text
 
 
@@ -82,15 +82,22 @@ def controls(result: Result) -> list[ControlTable]:
     found = []
     for arm in arms:
         own = [(row, control) for row in result.tasks for control in row.controls if _arm(control) == arm]
-        rows = tuple((row.title, absolute(control.gap), _shown(control)) for row, control in own)
+        rows = tuple((row.title, absolute(control.gap), control_verdict(control)) for row, control in own)
         first = own[0][1]
         found.append(ControlTable(kind=first.kind, heading=_heading(first, result), rows=rows))
     return found
 
 
 def control_verdict(control: Control) -> str:
-    """Return the verdict on a control in words."""
-    return _shown(control)
+    """Return the verdict on a control in words: of one with no treated arm it matters only whether there is a gap."""
+    if control.kind is ControlKind.RANDOM or isinstance(control.gap, Incomparable) or control.judgement is None:
+        return verdict(control.gap, control.judgement)
+    words = {
+        Verdict.IMPROVED: "differs: higher",
+        Verdict.REGRESSED: "differs: lower",
+        Verdict.INCONCLUSIVE: "no difference shown",
+    }
+    return _scoped(words.get(control.judgement.verdict, _plain(control.judgement)), control.gap)
 
 
 def warnings(result: Result) -> list[str]:
@@ -148,21 +155,10 @@ def _heading(control: Control, result: Result) -> str:
     return f"{pair}: {control.treated} against random removal of {size}"
 
 
-def _shown(control: Control) -> str:
-    if control.kind is ControlKind.RANDOM or isinstance(control.gap, Incomparable) or control.judgement is None:
-        return verdict(control.gap, control.judgement)
-    words = {
-        Verdict.IMPROVED: "differs: higher",
-        Verdict.REGRESSED: "differs: lower",
-        Verdict.INCONCLUSIVE: "no difference shown",
-    }
-    return _scoped(words.get(control.judgement.verdict, _plain(control.judgement)), control.gap)
-
-
 def _plain(judgement: Judgement) -> str:
     if judgement.verdict is Verdict.EQUIVALENT:
         return f"equivalent within {percent(judgement.margin)} points"
-    return judgement.verdict.value + _WHY.get(str(getattr(judgement, "why", "")), "")
+    return judgement.verdict.value + _WHY.get(judgement.why, "")
 
 
 def _scoped(words: str, gap: Gap) -> str:

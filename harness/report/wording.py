@@ -46,6 +46,8 @@ def headline(result: Result) -> str:
     elif len(result.seeds) == 1:
         scope = "With one training seed, so of these checkpoints only"
     rows = [row for row in result.tasks if row.profile == result.profiles[0]]
+    if not rows:
+        return f"{scope}: safety tasks alone were asked, which have no verdict; see what safety costs and buys."
     if all(_verdict(row) is Verdict.INCONCLUSIVE for row in rows):
         where = f"any of the {len(rows)} tasks" if len(rows) > 1 else _named(rows[0], result)
         pair = f"{result.treated} differs from {result.reference}"
@@ -135,13 +137,13 @@ def _judging(result: Result) -> list[str]:
     judged = [row for row in result.tasks if row.judgement is not None]
     if not judged:
         return []
-    family = f"the {len(judged)} tasks"
-    if len(result.profiles) > 1:
-        family = f"the {len(judged) // len(result.profiles)} tasks of each profile"
-    level = f"{1 - result.rule.confidence:.3g}"
-    text = f"Verdicts: improved or regressed where p, corrected over {family} (Holm), is below {level};"
-    lines = [f"{text} equivalent where both one-sided tests show the gap to be within the margin, corrected alike."]
-    if result.primary:
+    count, each = len(judged) // len(result.profiles), " of each profile" if len(result.profiles) > 1 else ""
+    family = f", corrected over the {count} tasks{each} (Holm)," if count > 1 else ""
+    lines = [
+        f"Verdicts: improved or regressed where p{family} is below {1 - result.rule.confidence:.3g}; equivalent where"
+        f" both one-sided tests show the gap to be within the margin{', corrected alike' if family else ''}."
+    ]
+    if result.primary and count > 1:
         lines.append("The primary task is tested first and by itself, the others only once it is settled.")
     if result.rule.primary and not result.primary:
         lines.append(f"The study's primary task, {result.rule.primary}, was not asked.")
@@ -150,7 +152,7 @@ def _judging(result: Result) -> list[str]:
             "Smallest: the true gap, in points, that such a study calls in 80 % of its repetitions, before correction;"
             " to decide: what it would take to call a gap as large as the margin as often."
         )
-    if any(getattr(row.judgement, "seeds_assumed", False) for row in judged):
+    if any(row.judgement and row.judgement.seeds_assumed for row in judged):
         lines.append("One run shows nothing of training luck: the seeds to decide assume some (docs/statistics.md).")
     return lines
 

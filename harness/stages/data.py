@@ -12,14 +12,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.data import alignment, answers, normal, variants
 from harness.data.cleaning import collection, mixing
 from harness.data.cleaning.overlap import Items, scan
+from harness.data.cleaning.overlap import asked as repeated
 from harness.data.fate import outline
 from harness.data.reading import sources
+from harness.errors import InputError
 from harness.evaluate import tasks
-from harness.evaluate.catalog import TaskInfo
+from harness.evaluate.catalog import Aspect, TaskInfo
 from harness.nouns import Action, Chat, Decision, TurnLabel
 from harness.runner import Execute, Job, Made
 from harness.store.files import read_jsonl, write_jsonl
@@ -27,6 +30,10 @@ from harness.study.curation import Variant
 from harness.study.model import Study
 
 OVERLAPS = "overlaps.jsonl"
+#: Marks a row of OVERLAPS in which a user says the whole of a safety task's prompt.
+WHOLE = "whole"
+#: Share of a safety task's prompts that training chats may have by chance: two of XSTest's 250 safe ones.
+REPEATED = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +81,15 @@ class DataStages:
         total = int(job.records["chats"].facts["chats"])
         chats = _counted(normal.read_chats(job.inputs["chats"]), lambda done: bar.update(done, total))
         matches = [asdict(match) for match in scan(chats, items)]
+        prompts = {
+            task: [(raw["item"], raw["contexts"][0]) for raw in read_jsonl(folder / "requests.jsonl")]
+            for task, folder in asked.items()
+            if self.infos[task].aspect is Aspect.SAFETY
+        }
+        if prompts:
+            matches += [
+                asdict(one) | {WHOLE: True} for one in repeated(normal.read_chats(job.inputs["chats"]), prompts)
+            ]
         bar.close()
         target = job.fresh()
         write_jsonl(target / OVERLAPS, matches)
@@ -119,7 +135,7 @@ class DataStages:
 
     def label(self, job: Job) -> Made:
         """Label every assistant turn; nothing is dropped."""
-        pack = alignment.load_pack(self.study.filter)
+        pack = alignment.load_pack(job.stage.arguments["pack"])
         bar = job.progress.bar("labelling")
         counts: Counter[str] = Counter()
         total = int(job.records["chats"].facts["chats"])
@@ -173,13 +189,19 @@ class DataStages:
         present = {chat.root for chat in normal.read_chats(job.inputs["chats"])}
         # A chat that cleaning repaired has the id as read for its root; so has one that a treatment changed.
         items: dict[str, set[str]] = {}
+        asked: dict[str, set[str]] = {}
         for row in read_jsonl(job.inputs["overlap"] / OVERLAPS):
             if row["chat_id"] in present:
                 items.setdefault(row["task"], set()).add(row["item"])
+                if row.get(WHOLE):
+                    asked.setdefault(row["task"], set()).add(row["item"])
         found = {task: sorted(seen) for task, seen in sorted(items.items())}
         target = job.fresh()
         write_jsonl(target / "exposure.jsonl", [{"task": task, "items": seen} for task, seen in found.items()])
-        return Made(folder=target, facts={"items": found})
+        facts: dict[str, Any] = {"items": found}
+        if asked:
+            facts["asked"] = {task: sorted(seen) for task, seen in sorted(asked.items())}
+        return Made(folder=target, facts=facts)
 
     def _texts(self, task: str, folder: Path) -> Iterator[tuple[str, str]]:
         """Return the texts of a task's items, read again: the items hold the digests of their documents alone."""
@@ -193,6 +215,28 @@ class DataStages:
             return _no_answer
         path = answers.locate(names[-1], data_dir=self.data_dir, study_file=self.study_file)
         return answers.load(path).of
+
+
+def require_unasked(exposures: Mapping[str, Mapping[str, Any]], sizes: Mapping[str, int]) -> None:
+    """Raise where a model would be trained on the prompts that its safety is measured by.
+
+    Args:
+        exposures: facts of the exposure of every variant.
+        sizes: number of prompts of every safety task.
+
+    Raises:
+        InputError: a variant has more than `REPEATED` of a task's prompts; names both.
+    """
+    for task, size in sizes.items():
+        found = {arm: len(facts.get("asked", {}).get(task, ())) for arm, facts in exposures.items()}
+        if max(found.values(), default=0) > REPEATED * size:
+            arms = ", ".join(f"'{arm}' {count}" for arm, count in found.items() if count)
+            raise InputError(
+                f"The chats of this study ask prompts of the safety task '{task}' itself (of its {size}, variant"
+                f" {arms}): what a model does with prompts that it was trained on says nothing of others. Leave the"
+                " task out with --tasks, leave out the source that has the prompts, or drop the chats: [clean]"
+                ' overlap = "drop".'
+            )
 
 
 def whole_or_nothing(execute: Execute) -> Execute:

@@ -23,8 +23,10 @@ from harness.evaluate.engines import Setting, Shape
 from harness.evaluate.predictions import Predictions
 from harness.evaluate.requests import Answer, Question, references
 from harness.evaluate.sandbox import isolation_level
+from harness.plan import JUDGE
 from harness.progress import Bar, Progress
 from harness.runner import Job, Made
+from harness.stages.judging import judged
 from harness.store.files import read_jsonl, write_jsonl
 
 # Opens what is asked for checkpoints of one shape: an engine, or what refuses where only stored answers may be used.
@@ -134,6 +136,7 @@ class EvaluationStages:
                 shelf=shelf,
                 engine=self.open(setting, model.shape),
                 on_answers=_Rate(bar).hear,
+                check=model.require_unchanged,
             )
             self.damaged.extend(told.damaged)
             return told
@@ -174,15 +177,16 @@ class EvaluationStages:
                     f" {self._room(model)} ({len(hopeless)} of {len(rows)} items). Raise max_length (no further than"
                     " the model's positions reach), cap the answer with max_new_tokens, or leave the task out."
                 )
-            for row in long:
-                shortened.add(row["item"])
-                item = tasks.rendered(
-                    self._info(job),
-                    row,
-                    data_dir=self.data_dir,
-                    shots=row["shots"] - 1,
-                    **{name: value for name, value in asking.items() if name != "limit"},
-                )
+            by_name = {row["item"]: row for row in long}
+            shortened |= by_name.keys()
+            for item in tasks.rendered(
+                self._info(job),
+                long,
+                data_dir=self.data_dir,
+                shots=[row["shots"] - 1 for row in long],
+                **{name: value for name, value in asking.items() if name != "limit"},
+            ):
+                row = by_name[item.item]
                 row |= {"prompt": item.prompt, "shots": item.shots}
                 # Without shots there is nothing left to drop: the profile sends whatever the model has room for.
                 limit = self._info(job).max_prompt if item.shots else 0
@@ -207,7 +211,12 @@ class EvaluationStages:
         extracted: dict[tuple[str, str], Any] = {}
         with programs.execution(allow_unsafe=self.allow_unsafe) as executed:
             scored = tasks.scores(
-                info, data_dir=self.data_dir, rows=rows, answers=answers, on_filtered=extracted.setdefault
+                info,
+                data_dir=self.data_dir,
+                rows=rows,
+                answers=answers,
+                pass_at=job.stage.settings.get("pass_at", ()),
+                on_filtered=extracted.setdefault,
             )
         benchmarks.forget()
         bar.close()
@@ -217,6 +226,10 @@ class EvaluationStages:
         for item, own in answers.items():
             if item in shared and (mass := _choice_mass(own)) is not None:
                 scored[item]["choice_mass"] = mass
+        said = judged(info.judge, asked=_said(job), answers=answers) if info.judge else None
+        if said is not None:
+            scored = {item: own | said.metrics[item] for item, own in scored.items()}
+            extracted |= {(item, JUDGE): label for item, label in said.labels.items()}
         target = job.fresh()
         read: dict[str, dict[str, Any]] = {}
         for (item, name), value in extracted.items():
@@ -236,6 +249,8 @@ class EvaluationStages:
             "scores": {name: [scored[row["item"]].get(name) for row in rows] for name in names},
             "aggregate": tasks.aggregate(info, rows, scored),
         }
+        if said is not None:
+            facts["judge"] = dict(said.judge)
         if info.executes:
             facts |= {"isolation": executed.isolation, "verdicts": dict(executed.verdicts)}
         return Made(folder=target, facts=facts)
@@ -257,6 +272,12 @@ def require_isolation(definitions: Iterable[TaskInfo], *, allow_unsafe: bool) ->
             " them. Allow unprivileged user namespaces, leave the task out with --tasks, or, on a machine that may be"
             " lost, run them without isolation: --unsafe-exec."
         )
+
+
+def _said(job: Job) -> dict[str, str]:
+    """Return what the user says of every item of a stage that scores."""
+    asked = read_jsonl(job.inputs["items"] / "requests.jsonl")
+    return {raw["item"]: raw["contexts"][0] for raw in asked}
 
 
 def _told(answer: Answer) -> dict[str, Any]:

@@ -1,20 +1,21 @@
 """What of a study is run: the pair, its controls, seeds and tasks.
 
 Owns the selection that the command line makes, the arms that [controls] adds, and the names under which runs and scores
-are known. Invariant: the base model and every control of the pair are always among the arms.
+are known. Invariant: unless the pair stands alone, the base model, every control of it and every other dose of the
+treated variant are among the arms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.errors import InputError, nearest
 from harness.study.curation import Treatment, Variant
 from harness.study.judging import AGAIN_ARM, BASE_ARM, RESERVED, SHUFFLED_ARM
 from harness.study.model import Study
 
-__all__ = ["BASE_ARM", "Choice", "choose", "completed", "definition", "runs", "score_name", "usual_pair"]
+__all__ = ["BASE_ARM", "Choice", "alone", "choose", "completed", "definition", "runs", "score_name", "usual_pair"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +24,7 @@ class Choice:
 
     Attributes:
         reference, treated: the pair that is compared.
-        arms: all arms in order of the table: base, the pair, the controls.
+        arms: all arms in order of the table: base, the pair, other doses of the treated one, the controls.
         seeds: training seeds.
         tasks: task names.
         profiles: scoring profiles.
@@ -110,6 +111,7 @@ def choose(
             f" {len(study.seeds)}, or add seeds to the study file."
         )
     chosen = study.seeds[:seeds]
+    doses = [name for name in study.variants if name not in names and _another_dose(study, name, names[1])]
     controls = [name for name, variant in study.variants.items() if variant.size_of in names and name not in names]
     again: tuple[int, ...] = ()
     if names[0] != BASE_ARM:
@@ -122,13 +124,21 @@ def choose(
     return Choice(
         reference=names[0],
         treated=names[1],
-        arms=(BASE_ARM, *[name for name in names if name != BASE_ARM], *controls),
+        arms=(BASE_ARM, *[name for name in names if name != BASE_ARM], *doses, *controls),
         seeds=chosen,
         tasks=tuple(dict.fromkeys(tasks)) if tasks else study.tasks,
         profiles=tuple(dict.fromkeys(profiles)) if profiles else study.profiles,
         limit=study.evaluation.limit if limit is None else limit,
         again=again,
     )
+
+
+def _another_dose(study: Study, name: str, treated: str) -> bool:
+    """Whether a variant is the treated one but for its dose."""
+    if treated == BASE_ARM:
+        return False
+    one, other = (study.variants[each].model_dump(exclude={"dose"}) for each in (name, treated))
+    return one == other and study.variants[treated].treatment not in (Treatment.KEEP, Treatment.RANDOM)
 
 
 def usual_pair(study: Study) -> tuple[str, ...]:
@@ -151,6 +161,11 @@ def _require_variant(study: Study, name: str) -> None:
     known = [*study.variants, BASE_ARM]
     control = " It is compared with the reference in every report that has it." if name in RESERVED else ""
     raise InputError(f"Study '{study.name}' has no variant named '{name}'.{control or nearest(name, known)}")
+
+
+def alone(choice: Choice) -> Choice:
+    """Return the choice without the base and without controls: the pair is compared with nothing else."""
+    return replace(choice, arms=(choice.reference, choice.treated), again=())
 
 
 def runs(choice: Choice) -> list[tuple[str, int | None, str]]:

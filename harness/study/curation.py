@@ -32,6 +32,11 @@ class Treatment(enum.StrEnum):
         """Whether it can take whole chats out, so that a random control of its size has a meaning."""
         return self in (Treatment.DROP_CHAT, Treatment.TRUNCATE_BEFORE, Treatment.SELECTIVE)
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether it acts on labelled turns, so that another filter pack may change what it does."""
+        return self.drops or self in (Treatment.MASK_LOSS, Treatment.REPLACE)
+
 
 class Repair(enum.StrEnum):
     """What becomes of a chat with failed exchanges."""
@@ -115,6 +120,7 @@ class Variant(Strict):
             `answers`), "selective" (drop the chat unless its prompt is `harmful`); or, whatever the labels,
             "shuffle_answers" (see `share`) and "random" (see `size_of`).
         labels: alignment labels that the treatment acts on.
+        filter: pack that gives the labels; default: that of the parent, else the study's.
         dose: share of the chats it would act on that it leaves as they are; a larger dose keeps those of a smaller.
         answers: JSON lines {"chat": id, "turn": number, "text": answer}, for "replace".
         harmful: columns and values that mark a chat's prompt as harmful, for "selective": {prompt_label = ["unsafe"]}.
@@ -128,6 +134,7 @@ class Variant(Strict):
     parent: str | None = None
     treatment: Annotated[Treatment, Field(strict=False)]
     labels: tuple[Annotated[Label, Field(strict=False)], ...] = Field(default=(), strict=False)
+    filter: str | None = None
     dose: Fraction = 0.0
     answers: str | None = None
     harmful: dict[str, list[str]] = Field(default_factory=dict)
@@ -138,7 +145,7 @@ class Variant(Strict):
 
     @model_validator(mode="after")
     def _options_have_an_effect(self) -> Variant:
-        on_labels = self.treatment not in (Treatment.KEEP, Treatment.SHUFFLE_ANSWERS, Treatment.RANDOM)
+        on_labels = self.treatment.reads_labels
         needed = {"labels"} if on_labels else set()
         needed |= {
             Treatment.RANDOM: {"size_of"},
@@ -151,7 +158,7 @@ class Variant(Strict):
                 raise ValueError(f"treatment '{self.treatment.value}' needs '{name}'")
         used = needed | {"parent", "treatment"}
         used |= {"match", "draw"} if self.treatment is Treatment.RANDOM else set()
-        used |= {"dose"} if on_labels else set()
+        used |= {"dose", "filter"} if on_labels else set()
         for name in sorted(self.model_fields_set - used):
             raise ValueError(f"'{name}' has no effect on treatment '{self.treatment.value}'")
         return self

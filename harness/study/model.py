@@ -149,6 +149,8 @@ class Evaluation(Strict):
         max_new_tokens: cap on generated tokens per item below what a task allows; 0 = no cap.
         engine: what computes answers: "vllm", or "transformers" where vLLM does not run.
         samples: answers per item of tasks that execute programs; pass@k is estimated from them.
+        pass_at: values of k for pass@k, each at most `samples`; the first one is what is compared. Empty = pass@1 is
+            compared, and 10 and 100 are computed where they fit.
         temperature: of sampling, in place of the task's own; 0 = greedy. Several samples need one above 0.
     """
 
@@ -156,6 +158,7 @@ class Evaluation(Strict):
     max_length: Positive = 2048
     engine: Literal["vllm", "transformers"] = "vllm"
     samples: Positive = 1
+    pass_at: tuple[Positive, ...] = Field(default=(), strict=False)
     temperature: Annotated[float, Field(ge=0)] | None = None
     limit: Annotated[int, Field(ge=0)] = 0
     max_new_tokens: Annotated[int, Field(ge=0)] = 0
@@ -164,6 +167,12 @@ class Evaluation(Strict):
     def _samples_differ(self) -> Evaluation:
         if self.samples > 1 and not self.temperature:
             raise ValueError("several samples need the key 'temperature' above 0: greedy answers are all alike")
+        if len(set(self.pass_at)) != len(self.pass_at):
+            raise ValueError("'pass_at' names a k twice")
+        if max(self.pass_at, default=1) > self.samples:
+            raise ValueError(
+                f"'pass_at' asks for pass@{max(self.pass_at)}, of {self.samples} 'samples': k is at most their number"
+            )
         return self
 
 
@@ -192,6 +201,7 @@ class Study(Strict):
         tasks: names of tasks in tasks/, or of any task of lm-eval.
         tasks_path: folder of further lm-eval tasks, relative to the study file.
         profiles: scoring profiles, side by side in the report; the first one is drawn from first.
+        filter: pack that labels the chats, for every variant that names no other.
         verdict: how gaps are judged; enters no key.
         controls: which arms are added to see what the study can tell.
         estimate: what a dry run assumes of data that it has not read.
@@ -227,6 +237,22 @@ class Study(Strict):
         """Return the treatments that make a variant, from the cleaned chats on: its ancestors' and its own."""
         return tuple(self.variants[one] for one in self.lineage_names(name))
 
+    def made_of(self, name: str) -> list[str]:
+        """Return the names of all variants that take part in making one: ancestors, variants whose size they have, it.
+
+        A variant and the one whose size it has share their parent, so both have the same ancestors.
+        """
+        found = []
+        for one in self.lineage_names(name):
+            twin = self.variants[one].size_of
+            found += [one] if twin is None else [twin, one]
+        return found
+
+    def pack(self, name: str) -> str:
+        """Return the filter pack whose labels a variant is made with: the last one named on the way to it."""
+        named = [self.variants[one].filter for one in self.made_of(name) if one in self.variants]
+        return next((pack for pack in reversed(named) if pack is not None), self.filter)
+
     @model_validator(mode="after")
     def _references_exist(self) -> Study:
         problems = []
@@ -252,6 +278,8 @@ class Study(Strict):
                 problems.append(f"variants.{name} is its own ancestor")
             elif sum(one.answers is not None for one in self.lineage(name)) > 1:
                 problems.append(f"variants.{name} replaces answers that a parent has replaced already")
+            else:
+                problems += _two_packs(self, name)
         for name in sorted(self.estimate.chats.keys() - self.variants.keys()):
             problems.append(f"estimate.chats names '{name}', which is not a variant")
         for name in sorted({*self.verdict.margins, *([self.verdict.primary] if self.verdict.primary else [])}):
@@ -268,6 +296,17 @@ class Study(Strict):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def _two_packs(study: Study, name: str) -> list[str]:
+    """Say where a variant would be made with the labels of two packs: which turn has which label would be unclear."""
+    own = study.pack(name)
+    return [
+        f"variants.{name} is labelled by '{own}' and made from '{other}', which is labelled by '{study.pack(other)}';"
+        " give both the same filter"
+        for other in study.made_of(name)
+        if other in study.variants and study.variants[other].treatment.reads_labels and study.pack(other) != own
+    ]
 
 
 def _ancestors(variants: dict[str, Variant], name: str) -> list[str]:

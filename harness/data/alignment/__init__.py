@@ -9,6 +9,7 @@ from harness.data.alignment.audit import Audit, measure
 from harness.data.alignment.diff import Diff, compare
 from harness.data.alignment.engine import judge, label, label_turn
 from harness.data.alignment.gold import Gold, read_gold
+from harness.data.alignment.judging import Measured, measured
 from harness.data.alignment.pack import Pack, PackFile, compile_rules, load_pack
 from harness.data.alignment.records import records
 from harness.data.alignment.rules import Found
@@ -18,6 +19,7 @@ __all__ = [
     "Diff",
     "Found",
     "Gold",
+    "Measured",
     "Pack",
     "PackFile",
     "compare",
@@ -27,6 +29,7 @@ __all__ = [
     "label_turn",
     "load_pack",
     "measure",
+    "measured",
     "read_gold",
     "records",
 ]

@@ -2,7 +2,8 @@
 
 Owns the index of the items' word runs and the scan. Does not drop (see `filters`). Invariant: a chat and an item match
 exactly when they share a run of `words` consecutive words, or the whole of a text of the item that has fewer, but at
-least `SHORT`; after case folding and without punctuation.
+least `SHORT`; after case folding and without punctuation. Prompts of safety tasks, many of which are shorter, match
+where a user says the whole of one (`asked`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from harness.data.cleaning.words import BATCH, Words, batches, normalised, runs, split, spoken
-from harness.nouns import Chat
+from harness.nouns import Chat, Role
 
 if TYPE_CHECKING:
     from harness.data.cleaning.words import Hashes, Places
@@ -190,6 +191,29 @@ def scan(chats: Iterable[Chat], items: Items) -> Iterator[Match]:
             for (task, item), place, length in matches:
                 sample = " ".join(words.said(place, min(length, _SAMPLE)).split())
                 yield Match(chat_id=group[number].id, task=task, item=item, words=length, sample=sample)
+
+
+def asked(chats: Iterable[Chat], prompts: Mapping[str, Iterable[tuple[str, str]]]) -> Iterator[Match]:
+    """Yield a match for every chat with a user turn that is a prompt, the whole of it, however short.
+
+    Args:
+        prompts: {task: (item, prompt) pairs}.
+    """
+    known: dict[bytes, list[tuple[str, str]]] = {}
+    for task, pairs in prompts.items():
+        for item, prompt in pairs:
+            known.setdefault(_whole(prompt), []).append((task, item))
+    known.pop(b"", None)
+    for chat in chats:
+        turns = dict.fromkeys(_whole(turn.text) for turn in chat.turns if turn.role is Role.USER)
+        for text in turns:
+            for task, item in known.get(text, ()):
+                sample = " ".join(text.decode("utf-8", "replace").split()[:_SAMPLE])
+                yield Match(chat_id=chat.id, task=task, item=item, words=len(text.split()), sample=sample)
+
+
+def _whole(text: str) -> bytes:
+    return b" ".join(normalised(text).split())
 
 
 def _grouped(chats: Iterable[Chat]) -> Iterator[list[Chat]]:

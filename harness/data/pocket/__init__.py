@@ -14,7 +14,7 @@ from typing import Any
 from harness.data.pocket.world import VERSION
 from harness.nouns import Chat
 
-__all__ = ["VERSION", "build_base", "chats", "documents", "items"]
+__all__ = ["VERSION", "build_base", "chats", "documents", "items", "prompts"]
 
 
 def chats(seed: int, count: int) -> Iterator[Chat]:
@@ -43,3 +43,10 @@ def items(family: str, split: str) -> list[dict[str, Any]]:
     from harness.data.pocket.families import rows
 
     return rows(family, split)
+
+
+def prompts(kind: str) -> list[dict[str, str]]:
+    """Return the prompts of a safety set ("harmful" or "safe"); see `harness.data.pocket.safety`."""
+    from harness.data.pocket.safety import rows
+
+    return rows(kind)

@@ -5,8 +5,9 @@ Owns the architecture and the folder's layout. Does not train. Invariant: equal 
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,29 @@ def build_base(directory: Path, settings: Mapping[str, Any]) -> None:
         dtype="float32",
     )
     # transformers initialises from the global generator; forking it leaves the caller's untouched.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _two_threads():
         torch.manual_seed(int(values["seed"]))
         model = library.LlamaForCausalLM(config)
-    circuits.structure(model, int(values["seed"]))
+        circuits.structure(model, int(values["seed"]))
     model.generation_config = library.GenerationConfig(eos_token_id=end, pad_token_id=pad, do_sample=False)
     model.save_pretrained(directory, safe_serialization=True)
+
+
+@contextlib.contextmanager
+def _two_threads() -> Iterator[None]:
+    """Compute with two threads, whatever OMP_NUM_THREADS and the machine say.
+
+    With one thread the weights have other last digits than with two; with 2, 3 and 8 they are the same. So a base made
+    under OMP_NUM_THREADS=1 was another model under the same key.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def main() -> None:

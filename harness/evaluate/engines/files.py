@@ -21,5 +21,6 @@ def stamp(folder: str) -> list[Any]:
 
 def about_texts(folder: str) -> dict[str, str]:
     """Return the digests of the files that say how texts are split and where they end."""
-    found = (Path(folder) / name for name in ("generation_config.json", *TOKENIZER))
+    found = [Path(folder) / name for name in ("generation_config.json", *TOKENIZER)]
+    found += sorted(Path(folder).glob("chat_template*"))
     return {path.name: sha256_of(path) for path in found if path.is_file()}

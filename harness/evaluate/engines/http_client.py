@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import random
+import socket
 import threading
 import urllib.parse
 from typing import Any
@@ -58,6 +59,7 @@ class Client:
         self._timeout, self._first_pause = timeout, first_pause
         self._mine = threading.local()
         self._closed = threading.Event()
+        self._met = False
 
     def close(self) -> None:
         """Give up waiting for further tries."""
@@ -72,7 +74,7 @@ class Client:
 
         Raises:
             RefusedError: the server refuses the request itself (400, 404, 422).
-            InputError: the server refuses the key (401, 403).
+            InputError: the server refuses the key (401, 403), or there was never one at this address.
             WorkerError: no usable reply after several tries.
         """
         return self._ask("POST", path, json.dumps(body).encode())
@@ -86,7 +88,13 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 problem = f"{type(error).__name__}: {error}".rstrip(": ")
                 self._drop()
+                if not self._met and isinstance(error, (ConnectionRefusedError, socket.gaierror)):
+                    raise InputError(
+                        f"No server answers at {self.address} ({problem}). Start it, wait until it is ready, or correct"
+                        " --server."
+                    ) from None
             else:
+                self._met = True
                 if code < 300:
                     try:
                         return json.loads(raw)

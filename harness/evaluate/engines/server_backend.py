@@ -210,6 +210,11 @@ class ServerBackend:
         return _scored_answer(request, scored)
 
     def _generate(self, request: Request) -> Answer:
+        if request.chat:
+            raise InputError(
+                f"Item '{request.item}' is asked as a chat, and the server {self.client.address} does not show its chat"
+                " template. Ask the checkpoint's folder with the vllm or transformers engine."
+            )
         prompt: str | list[int] = request.context
         if self._tokenizer is not None:
             encoded = tokens.encode_request(self._tokenizer, request, self._limit)

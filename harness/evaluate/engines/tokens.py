@@ -7,6 +7,7 @@ whole or answered with `Answer(too_long=n)`.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from typing import Any
 from harness.errors import InputError
 from harness.evaluate.requests import Answer, Ask, Request
 
+# For templates that write a date: Llama 3's own default, as in training, so that no answer depends on the day.
+_DATE = datetime.date(2024, 7, 26)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -38,6 +41,29 @@ def encode(tokenizer: Any, text: str) -> list[int]:
     """Return the ids of a text that a model reads; a text that brings its own BOS gets no second one."""
     options = {"add_special_tokens": False} if starts_with_bos(tokenizer, text) else {}
     return list(tokenizer.encode(text, **options))
+
+
+def encode_chat(tokenizer: Any, text: str, item: str) -> list[int]:
+    """Return the ids of one user turn in the tokenizer's chat template, up to where the assistant begins.
+
+    Special tokens are those that the template writes. A template that asks for today's date gets a fixed one.
+
+    Raises:
+        InputError: the tokenizer has no chat template; names the item.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise InputError(
+            f"Item '{item}' is asked as a chat, and the checkpoint's tokenizer has no chat template. Ask a checkpoint"
+            " whose tokenizer_config.json has one (or with chat_template.jinja in its folder), or leave the task out."
+        )
+    rendered: str = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}],
+        tokenize=False,
+        add_generation_prompt=True,
+        date_string=_DATE.strftime("%d %b %Y"),
+        strftime_now=_DATE.strftime,
+    )
+    return list(tokenizer.encode(rendered, add_special_tokens=False))
 
 
 def starts_with_bos(tokenizer: Any, text: str) -> bool:
@@ -97,10 +123,14 @@ def encode_request(tokenizer: Any, request: Request, limit: int, *, window: int 
         window: tokens that the model reads at once in a text; `limit` when None (lm-eval's hf; its vLLM: limit - 1).
 
     Raises:
-        InputError: a choice has no token after its context.
+        InputError: a choice has no token after its context, or a chat is asked and there is no chat template.
     """
     if request.kind is Ask.GENERATE:
-        prompt = encode(tokenizer, request.context) or [prefix_token(tokenizer)]
+        prompt = (
+            encode_chat(tokenizer, request.context, request.item)
+            if request.chat
+            else encode(tokenizer, request.context) or [prefix_token(tokenizer)]
+        )
         if len(prompt) + request.max_tokens > limit or (request.max_prompt and len(prompt) > request.max_prompt):
             return Answer(too_long=len(prompt))
         return Encoded(prompt=tuple(prompt))

@@ -114,6 +114,7 @@ def _generated(leaf: Leaf, task: Any, item: str, instance: Any, asking: Asking) 
             top_k=max(int(settings.get("top_k") or 0), 0) if temperature else 0,
             # 63 bits: what a signed integer of a file format holds.
             seed=keyed_hash(asking.sampling_seed, "sample", *place, str(sample)) >> 1 if temperature else None,
+            chat=leaf.info.chat,
         )
         for sample in range(count)
     )

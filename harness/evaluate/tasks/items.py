@@ -94,39 +94,47 @@ def items(
 
 def rendered(
     info: TaskInfo,
-    row: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
     *,
     data_dir: Path | None,
     max_new_tokens: int,
-    shots: int,
+    shots: Sequence[int],
     samples: int = 1,
     temperature: float | None = None,
     sampling_seed: int = 0,
-) -> Item:
-    """Return an item with fewer shots, for a prompt that does not fit a model.
+) -> Iterator[Item]:
+    """Yield items with fewer shots, by subtask, for prompts that do not fit a model; a subtask is loaded once.
 
     The last shots go first, as in InstructEval (`mmlu.py:147-150` lowers k): the k shots that stay are the first k of
     the whole prompt, whatever drew them.
 
     Args:
-        row: the item as stored: item, doc_id, and doc, the digest of the whole document.
-        shots: how many stay.
+        rows: the items as stored: item, doc_id, and doc, the digest of the whole document.
+        shots: how many stay, one number per row.
     """
     asking = Asking(
         max_new_tokens=max_new_tokens, samples=samples, temperature=temperature, sampling_seed=sampling_seed
     )
     found = leaves(info, data_dir)
-    leaf = next(leaf for leaf in found if leaf.name == str(row["item"]).partition("/")[0])
-    task, doc_id = leaf.load(), int(row["doc_id"])
-    own = task.config.num_fewshot or 0
-    if not 0 <= shots <= own:
-        raise InputError(f"Item '{row['item']}' has {own} shots; it cannot be asked with {shots}.")
-    if own:
-        task.sampler = _Fewer(task.sampler, shots)
-    instances = _built(leaf, task, doc_id + 1, only=doc_id)[doc_id]
-    require_unchanged(info, row, instances[0].doc)
     alone = len(found) == 1 or info.clusters == "item"
-    return _item(leaf, task, str(row["item"]), doc_id, instances, asking, alone=alone, shots=shots)
+    wanted, kept = by_leaf(rows), {str(row["item"]): count for row, count in zip(rows, shots, strict=True)}
+    for leaf in found:
+        task: Any = None
+        for row in wanted.get(leaf.name, ()):
+            name, doc_id = str(row["item"]), int(row["doc_id"])
+            # Shots that are drawn depend on all draws before: such a task is built from its start every time.
+            if task is None or not _forgets(task):
+                task = leaf.load()
+                sampler = getattr(task, "sampler", None)
+            leaf.rewind()
+            own = task.config.num_fewshot or 0
+            if not 0 <= kept[name] <= own:
+                raise InputError(f"Item '{name}' has {own} shots; it cannot be asked with {kept[name]}.")
+            if own:
+                task.sampler = _Fewer(sampler, kept[name])
+            instances = _built(leaf, task, doc_id + 1, only=doc_id)[doc_id]
+            require_unchanged(info, row, instances[0].doc)
+            yield _item(leaf, task, name, doc_id, instances, asking, alone=alone, shots=kept[name])
 
 
 class _Fewer:

@@ -42,6 +42,7 @@ class Leaf:
         self.settings = deferred.settings
         self._build = deferred.build
         self._generators: tuple[Any, Any] | None = None
+        self._loaded: tuple[Any, Any] | None = None
 
     @property
     def subtask(self) -> str:
@@ -60,7 +61,12 @@ class Leaf:
             for reason in _unsupported(task):
                 raise InputError(f"Task '{self.name}' {reason}, which is not supported.")
             task.set_fewshot_seed(_SHOTS_SEED)
+        self._loaded = self._generators
         return task
+
+    def rewind(self) -> None:
+        """Let code of the task draw from the global generators as if it had just been loaded."""
+        self._generators = self._loaded
 
     @contextlib.contextmanager
     def steady(self, aim: str) -> Iterator[None]:

@@ -28,6 +28,7 @@ def scores(
     data_dir: Path | None,
     rows: Sequence[Mapping[str, Any]],
     answers: Mapping[str, Sequence[Answer]],
+    pass_at: Sequence[int] = (),
     on_filtered: Callable[[tuple[str, str], str], object] = lambda place, text: None,
 ) -> dict[str, dict[str, float]]:
     """Return every item's metrics from its stored answers, by lm-eval's filters and metrics.
@@ -41,6 +42,7 @@ def scores(
     Args:
         rows: the items as stored: item, doc_id, and doc, the digest of the whole document.
         answers: by item, one per sample.
+        pass_at: values of k in place of those that a metric of the task names under `k`; empty = the task's own.
         on_filtered: called with ((item, filter), text) for every text that a filter left of an answer.
 
     Raises:
@@ -50,7 +52,7 @@ def scores(
     asked = by_leaf(rows)
     for leaf in leaves(info, data_dir):
         if leaf.name in asked:
-            results.update(_leaf_scores(leaf, asked[leaf.name], answers, on_filtered))
+            results.update(_leaf_scores(leaf, asked[leaf.name], answers, pass_at, on_filtered))
     return results
 
 
@@ -58,9 +60,13 @@ def _leaf_scores(
     leaf: Leaf,
     rows: Sequence[Mapping[str, Any]],
     answers: Mapping[str, Sequence[Answer]],
+    pass_at: Sequence[int],
     on_filtered: Callable[[tuple[str, str], str], object],
 ) -> dict[str, dict[str, float]]:
     task = leaf.load()
+    for options in getattr(task, "_metric_fn_kwargs", {}).values() if pass_at else ():
+        if "k" in options:
+            options["k"] = list(pass_at)
     documents = documents_of(leaf, task)
     by_item: dict[str, list[Any]] = {}
     for row in rows:

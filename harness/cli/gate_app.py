@@ -1,0 +1,134 @@
+"""`harness regress`: the command and its options.
+
+Owns names, defaults and help. Invariant: stdout carries the verdict only; everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from harness.cli import eval_app
+from harness.cli.options import (
+    DataFolder,
+    Limit,
+    ReportsFolder,
+    ResultsFolder,
+    Seeds,
+    TableOrJson,
+    Tasks,
+    pack_names,
+    study_names,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command(
+        epilog="""Examples:
+
+\b
+  harness regress --filter alignment@1.1.0 --against alignment@1.0.0 --gate '*: -3%'
+  harness regress --filter alignment@1.1.0 --against alignment@0.1.0 --gate '*: -3%' --dry-run
+  harness regress smollm2 --data DIR --filter my/alignment@1.2.0.toml \\
+      --gate 'mmlu: -1%, bbh: -2pt, *: -3%' --strict --junit gate.xml
+
+\b
+The gate is checks with commas between them, a task and what it may lose:
+  mmlu: -1%    at most 1 % of the score that it has under the old version
+  bbh: -2pt    at most 2 percentage points
+  drop: +1%    it has to gain 1 % or more
+  *: -3%       every task that has no check of its own
+
+\b
+Exit codes: 0 passed, or not decided without --strict; 10 a task regressed;
+11 not decided or incomparable under --strict; 2 wrong input.
+docs/gate.md has a workflow for GitHub."""
+    )(regress)
+
+
+def regress(
+    study: Annotated[
+        str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)
+    ] = "pocket",
+    filter: Annotated[
+        str,
+        typer.Option(
+            metavar="PACK",
+            help="The new version: NAME@VERSION, or a TOML file.",
+            autocompletion=pack_names,
+            show_default=False,
+        ),
+    ] = ...,  # type: ignore[assignment]
+    gate: Annotated[
+        str, typer.Option(metavar="CHECKS", help="What may be lost, such as 'mmlu: -1%, *: -3%'.", show_default=False)
+    ] = ...,  # type: ignore[assignment]
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="PACK", help="The version that it is to replace; default: the study's.", autocompletion=pack_names
+        ),
+    ] = "",
+    variant: Annotated[
+        str, typer.Option(metavar="NAME", help="Variant to build; default: the first that acts on labels.")
+    ] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where a check is not shown to hold.")] = False,
+    alpha: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="Largest probability of a wrong pass, and of a wrong failure.")
+    ] = 0.05,
+    junit: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the verdict as JUnit XML.")] = None,
+    summary: Annotated[
+        Optional[Path],
+        typer.Option(metavar="FILE", help="Write it as Markdown; added to the end of $GITHUB_STEP_SUMMARY."),
+    ] = None,
+    seeds: Seeds = None,
+    tasks: Tasks = "",
+    limit: Limit = None,
+    data: DataFolder = None,
+    results: ResultsFolder = Path("results"),
+    reports: ReportsFolder = Path("reports"),
+    profile: eval_app.Profiles = None,
+    ranks: Annotated[
+        Optional[int], typer.Option(min=1, help="Training processes; the effective batch stays the same.")
+    ] = None,
+    unsafe_exec: eval_app.UnsafeExec = False,
+    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is cached and what would run.")] = False,
+) -> None:
+    """Test whether models trained with a new version of the filter lose more than a gate allows.
+
+    One variant is built under both versions. Only what differs is trained and evaluated; where both leave the same
+    chats, nothing is.
+    """
+    from harness.ablation import Request
+    from harness.cli import gate_output
+    from harness.gate import regression
+
+    gate_output.regress(
+        regression.Request(
+            ablation=Request(
+                study=study,
+                seeds=seeds,
+                tasks=eval_app.names(tasks),
+                limit=limit,
+                data_dir=data,
+                results=results,
+                ranks=ranks,
+                profiles=tuple(one.value for one in profile or ()),
+                allow_unsafe=unsafe_exec,
+            ),
+            new=filter,
+            old=against,
+            variant=variant,
+            gate=gate,
+            strict=strict,
+            alpha=alpha,
+        ),
+        reports=reports,
+        junit=junit,
+        summary=summary,
+        as_json=format is TableOrJson.JSON,
+        dry_run=dry_run,
+    )

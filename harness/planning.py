@@ -1,0 +1,239 @@
+"""The use case behind `harness power`: what a study could see, before anything is trained.
+
+Owns where the number of items and the variances come from: a finished run of the study, else sizes of the shipped
+tasks and assumptions. Computes no power (see `harness.compare`), reads no data, trains nothing. Invariant: what is
+assumed and what was measured is told apart in every row.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import layout
+from harness.compare import Design, Gap, planned
+from harness.compare.power import MOST_SEEDS
+from harness.errors import InputError
+from harness.report import join
+from harness.store import Runs, Store
+from harness.study import Study, load_study
+from harness.study.choice import definition
+
+# Test items of the shipped tasks, which their YAML does not say; a test counts them.
+SIZES: Mapping[str, int] = {
+    "mmlu": 14_042,
+    "bbh": 6_511,
+    "bbh_instructeval": 6_430,
+    "humaneval": 164,
+    "drop": 9_536,
+    "drop_instructeval": 6_285,
+    "pocket_mmlu": 210,
+    "pocket_bbh": 210,
+    "pocket_humaneval": 165,
+    "pocket_drop": 200,
+}
+
+
+class Origin(enum.StrEnum):
+    """Where a number comes from."""
+
+    RUN = "a finished run"
+    SHIPPED = "the shipped task"
+    GIVEN = "--items"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assumed:
+    """What is assumed where no run of the study has measured it, and by how much that is replaced.
+
+    Attributes:
+        changed: share of the items that two runs answer differently; None = as measured, else compare's.
+        seed_sd: standard deviation of one run's mean score, a fraction; None = as measured, else compare's.
+    """
+
+    changed: float | None = None
+    seed_sd: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """What a study could see on one task; effects are fractions.
+
+    Attributes:
+        items: test items; None where that is not known.
+        origin: where that number comes from.
+        measured: whether the variances are those of a finished run.
+        seeds: training seeds per arm.
+        changed, seed_sd: what was assumed or measured.
+        smallest: smallest true gap called with 80 % power; None where the items are not known, or none is.
+        margin: largest gap that counts as none.
+        seeds_needed: seeds with which a gap as large as the margin is called; None where no number of them does.
+    """
+
+    task: str
+    items: int | None
+    origin: Origin
+    measured: bool
+    seeds: int
+    margin: float
+    changed: float | None = None
+    seed_sd: float | None = None
+    smallest: float | None = None
+    seeds_needed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    """A gap of a finished run, and the limit on items that this run had."""
+
+    gap: Gap
+    limit: int
+
+
+def outlook(
+    name: str,
+    *,
+    seeds: int | None = None,
+    items: int | None = None,
+    limit: int | None = None,
+    results: Path = Path("results"),
+    assumed: Assumed | None = None,
+) -> tuple[Study, list[Outlook]]:
+    """Return a study and what it could see on each of its tasks under each of its profiles.
+
+    Args:
+        name: shipped study or path of a TOML file.
+        seeds: training seeds per arm; None = the study's.
+        items: test items of every task; None = as a run, or the shipped task, has them.
+        limit: items per task at most; None = the study's, 0 = all.
+        results: where finished runs are looked for.
+        assumed: in place of what is measured or usual.
+
+    Raises:
+        InputError: whatever is wrong with the study, a stored run or a number.
+    """
+    study, _ = load_study(name)
+    for option, value, least in (("--seeds", seeds, 1), ("--items", items, 2), ("--limit", limit, 0)):
+        if value is not None and value < least:
+            raise InputError(f"{option} {value}: give {least} or more.")
+    given = assumed or Assumed()
+    if given.changed is not None and not 0 < given.changed <= 1:
+        raise InputError(f"--changed {100 * given.changed:g}: give per cent of the items, above 0 and up to 100.")
+    if given.seed_sd is not None and not 0 <= given.seed_sd <= 0.5:
+        raise InputError(f"--seed-sd {100 * given.seed_sd:g}: give points, from 0 to 50.")
+    layout.require_folders(results=results, data_dir=None)
+    most = study.evaluation.limit if limit is None else limit
+    measured = _measured(study, results)
+    found = []
+    for profile in study.profiles:
+        for task in study.tasks:
+            margin = study.verdict.margins.get(task, study.verdict.margin) / 100
+            one = definition(task, profile)
+            design, origin = _design(one, task, measured.get(one), items=items, most=most, assumed=given)
+            own = Outlook(
+                task=one,
+                items=None if design is None else design.items,
+                origin=origin,
+                measured=one in measured,
+                seeds=len(study.seeds) if seeds is None else seeds,
+                margin=margin,
+            )
+            found.append(own if design is None else _seen(own, design, study.verdict.confidence))
+    return study, found
+
+
+def _seen(row: Outlook, design: Design, confidence: float) -> Outlook:
+    """Return the row with what a design can see."""
+
+    def smallest(seeds: int) -> float:
+        return planned(replace(design, seeds=seeds), confidence=confidence)
+
+    own = smallest(row.seeds)
+    return replace(
+        row,
+        changed=design.changed * design.inflation,
+        seed_sd=design.seed_sd,
+        smallest=own if own <= 1 else None,
+        seeds_needed=_least_seeds(lambda seeds: smallest(seeds) <= row.margin),
+    )
+
+
+def _least_seeds(enough: Callable[[int], bool]) -> int | None:
+    """Return the least number of seeds, from 2, that is enough; None where no number is."""
+    low, high = 1, 2
+    while not enough(high):
+        if high >= MOST_SEEDS:
+            return None
+        low, high = high, min(MOST_SEEDS, 2 * high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _design(
+    name: str, task: str, known: _Known | None, *, items: int | None, most: int, assumed: Assumed
+) -> tuple[Design | None, Origin]:
+    """Return the design of a task at one seed, and where its number of items comes from."""
+    count, origin = items, Origin.GIVEN
+    size = SIZES.get(name, SIZES.get(task))
+    gap = None if known is None else known.gap
+    if count is None and known is not None and (known.limit == most or size is None):
+        count, origin = known.gap.items, Origin.RUN
+    if count is None:
+        count, origin = (None, Origin.UNKNOWN) if size is None else (min(size, most or size), Origin.SHIPPED)
+    if count is None:
+        return None, origin
+    design = Design(items=count, seeds=1) if gap is None else _as_measured(gap, count)
+    if assumed.changed is not None:
+        design = replace(design, changed=assumed.changed, inflation=1.0)
+    if assumed.seed_sd is not None:
+        design = replace(design, seed_sd=assumed.seed_sd)
+    return design, origin
+
+
+def _as_measured(gap: Gap, items: int) -> Design:
+    """Return the design whose variances are those that a gap was measured with, at another number of items."""
+    parts = gap.components
+    assert parts is not None, "only gaps with a variance are measured"
+    if parts.remainder is None:
+        pair, persists, sd = parts.item_total, 0.0, None
+    else:
+        # Of one pair of runs: what seeds average out is multiplied by their number.
+        pairs = (1 if gap.paired else 2) / parts.weight
+        pair = parts.item + parts.remainder * pairs
+        persists = parts.item / pair if pair > 0 else 0.0
+        sd = math.sqrt(parts.seed * pairs / 2)
+    changed = max(pair * gap.items, 1e-9)
+    clusters = max(2, min(items, round((parts.item_degrees + 1) * items / gap.items)))
+    design = Design(
+        items=items,
+        seeds=1,
+        clusters=clusters,
+        changed=min(1.0, changed),
+        inflation=max(1.0, changed),
+        persists=min(1.0, persists),
+    )
+    return design if sd is None else replace(design, seed_sd=min(0.5, sd))
+
+
+def _measured(study: Study, results: Path) -> dict[str, _Known]:
+    """Return the gaps of the study's finished runs, by definition: of the run with most items, then with most seeds."""
+    store, runs = Store(results), Runs(results)
+    found: dict[str, _Known] = {}
+    for run in runs.all():
+        if run.study["name"] != study.name:
+            continue
+        result = join.again(run, runs.records(run, store.ledger))
+        for row in result.tasks:
+            gap = row.gap
+            if not isinstance(gap, Gap) or gap.components is None or gap.unanimous is not None:
+                continue
+            before = found.get(row.task)
+            if before is None or (gap.items, gap.seeds) > (before.gap.items, before.gap.seeds):
+                found[row.task] = _Known(gap=gap, limit=result.limit)
+    return found
