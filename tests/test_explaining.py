@@ -200,8 +200,8 @@ def test_a_source_that_cannot_be_read_is_not_called_changed(tmp_path: Path, resu
     (study.parent / "garden.jsonl").unlink()
     found = explained(study, results)
     assert found.sentence == (
-        f"It is not known whether {STAGE} is cached: the content of source 'garden' cannot be read here (give --data DIR,"
-        " or reach the hub)."
+        f"It is not known whether {STAGE} is cached: the content of source 'garden' cannot be read here (give --data"
+        " DIR, or reach the hub)."
     )
     assert len(found.causes) == 1, "the digest that is not there is no second cause"
 
