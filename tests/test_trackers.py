@@ -16,6 +16,7 @@ from recorded_studies import planned, record_all, study_of
 from harness import ablation, trackers
 from harness.cli import commands
 from harness.cli.options import TrackerOption
+from harness.errors import InputError
 from harness.plan import Kind
 from harness.trackers import Tracked, TrackerName, log, require
 from harness.trackers.to_mlflow import MlflowTracker
@@ -139,6 +140,13 @@ def test_a_package_that_is_not_installed_is_said_before_any_work(tmp_path: Path)
     assert done.returncode == 2 and done.stdout == ""
     assert f"--tracker {missing[0]} needs a package" in done.stderr and "pip install" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tracker_of_a_dry_run_is_refused() -> None:
+    with pytest.raises(InputError, match="no effect with --dry-run"):
+        commands.ablate(
+            ablation.Request(study="pocket"), reports=Path("r"), format="json", dry_run=True, trackers=["wandb"]
+        )
 
 
 def test_the_option_offers_exactly_the_trackers_there_are() -> None:
