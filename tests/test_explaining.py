@@ -199,7 +199,10 @@ def test_a_source_that_cannot_be_read_is_not_called_changed(tmp_path: Path, resu
     study = study_of(tmp_path / "study")
     (study.parent / "garden.jsonl").unlink()
     found = explained(study, results)
-    assert "cannot be read here, so it is not known whether it changed" in found.sentence
+    assert found.sentence == (
+        f"It is not known whether {STAGE} is cached: the content of source 'garden' cannot be read here (give --data"
+        " DIR, or reach the hub)."
+    )
     assert len(found.causes) == 1, "the digest that is not there is no second cause"
 
 

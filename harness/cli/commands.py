@@ -32,6 +32,8 @@ from harness.train import budget
 def ablate(request: Request, *, reports: Path, format: str, dry_run: bool, trackers: Sequence[str] = ()) -> None:
     """Run or only plan a study, print its result, write its report, and show it in trackers."""
     names = [tracking.TrackerName(name) for name in trackers]
+    if names and dry_run:
+        raise InputError("--tracker has no effect with --dry-run: nothing is run that could be shown. Leave one out.")
     tracking.require(names)
     if reports.exists() and not reports.is_dir():
         raise InputError(f"--reports {reports} is a file; give a folder.")

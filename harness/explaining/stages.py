@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.ablation import Ablation
 from harness.errors import InputError, nearest
-from harness.explaining.chain import Cause, Past, Step, causes
+from harness.explaining.chain import Cause, Past, Step, causes, is_unknown
 from harness.explaining.packs import pack_named
 from harness.explaining.records import Records, Use
 from harness.explaining.wording import because
@@ -193,5 +193,7 @@ def _sentence(
         return f"{start}: the record of its key is there, but was changed after it was written, and is not believed."
     if not found:
         return f"{start}: nothing of the kind '{kind.value}' is recorded in {ablation.store.root}."
+    if is_unknown(found[0][0].difference):
+        return f"It is not known whether {name} is cached: {found[0][1]}."
     more = {1: "", 2: " (and 1 more cause)"}.get(len(found), f" (and {len(found) - 1} more causes)")
     return f"{start} because {found[0][1]}{more}."

@@ -42,6 +42,7 @@ _NAMES: Sequence[tuple[tuple[str, ...], str, str]] = (
     ((), r"inputs\.(.+)", r"the input '\1'"),
     ((Kind.CHATS,), r"settings\.seed", "data_seed"),
     ((Kind.CHATS,), r"settings\.sources\[\d+\]\[0\]", "the name of a source"),
+    ((Kind.CHATS,), r"settings\.sources\[\d+\]\[1\]\.content", "the content of source '{source}'"),
     ((Kind.CHATS,), r"settings\.sources\[\d+\]\[1\]\.content\.file", "the bytes of the file of source '{source}'"),
     ((Kind.CHATS,), r"settings\.sources\[\d+\]\[1\]\.content\.(.+)", r"the \1 of source '{source}'"),
     ((Kind.CHATS,), r"settings\.sources\[\d+\]\[1\]\.settings\.(.+)", r"'\1' of source '{source}'"),
@@ -55,9 +56,11 @@ _NAMES: Sequence[tuple[tuple[str, ...], str, str]] = (
     ((Kind.VARIANT,), r"settings\.size_of\[\d+\]\.(.+)", r"'\1' of the variant whose size it has"),
     ((Kind.BASE,), r"settings\.recipe\.(.+)", r"'\1' of the recipe of the pretraining"),
     ((Kind.BASE,), r"settings\.source\.converted_by\.(.+)", r"the version of the package \1, which converts the base"),
-    ((Kind.BASE,), r"settings\.source\.?(.*)", r"the \1 of the base model's source"),
+    ((Kind.BASE,), r"settings\.source", "the base model's source"),
+    ((Kind.BASE,), r"settings\.source\.(.+)", r"the \1 of the base model's source"),
     ((Kind.TRAIN,), r"settings\.recipe\.(.+)", r"'\1' of the recipe"),
     ((Kind.TRAIN,), r"settings\.seed", "the training seed"),
+    ((Kind.ITEMS, Kind.SCORE), r"settings\.definition", "the task's definition and data"),
     ((Kind.ITEMS, Kind.SCORE), r"settings\.definition\.files", "the task's files (YAML, items.py)"),
     ((Kind.ITEMS, Kind.SCORE), r"settings\.definition\.lm_eval", "the version of the package lm-eval"),
     ((Kind.ITEMS, Kind.SCORE), r"settings\.definition\.execution\[0\]", "the version of Python, which runs programs"),
@@ -87,10 +90,8 @@ def said(difference: Difference, kind: str, payload: Mapping[str, Any], called: 
     path = difference.path.removesuffix(".unknown") if is_unknown(difference) else difference.path
     name = _name(kind, path, payload)
     if is_unknown(difference):
-        return (
-            f"{name} ({difference.now}) cannot be read here, so it is not known whether it changed (give --data DIR,"
-            " or reach the hub)"
-        )
+        which = "" if f"'{difference.now}'" in name else f" ({difference.now})"
+        return f"{name}{which} cannot be read here (give --data DIR, or reach the hub)"
     if path.startswith("inputs.") and Absent.ABSENT not in (difference.recorded, difference.now):
         return f"{name} changed, and no record says how the recorded one ({short(difference.recorded)}) was made"
     if difference.recorded is Absent.ABSENT:
