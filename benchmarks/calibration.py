@@ -36,10 +36,10 @@ UNEQUAL = ((2, 3), (2, 8), (3, 5))
 ALL = tuple(Generator)
 # items: studies per cell, clusters, generators.
 GRID: dict[int, tuple[int, tuple[Clusters, ...], tuple[Generator, ...]]] = {
-    164: (1000, (Clusters.NONE, Clusters.SUBTASKS, Clusters.FEW), ALL),
-    1000: (800, (Clusters.NONE, Clusters.PASSAGES, Clusters.FEW), ALL),
-    6511: (600, (Clusters.NONE, Clusters.SUBTASKS), (Generator.ADDITIVE, Generator.LOW)),
-    14042: (500, (Clusters.NONE, Clusters.SUBJECTS), (Generator.ADDITIVE, Generator.MIDDLE)),
+    164: (600, (Clusters.NONE, Clusters.SUBTASKS, Clusters.FEW), ALL),
+    1000: (400, (Clusters.NONE, Clusters.PASSAGES, Clusters.FEW), ALL),
+    6511: (300, (Clusters.NONE, Clusters.SUBTASKS), (Generator.ADDITIVE, Generator.LOW)),
+    14042: (200, (Clusters.NONE, Clusters.SUBJECTS), (Generator.ADDITIVE, Generator.MIDDLE)),
 }
 POWER = {2: 0.50, 3: 0.75, 5: 0.88, 8: 0.91}
 FALSE, COVERAGE = 0.055, 0.94
@@ -53,7 +53,7 @@ def cells() -> Iterator[tuple[Cell, int]]:
                 for spread in SPREADS:
                     where: dict[str, Any] = {"items": items, "clusters": kind, "generator": generator}
                     where["seed_sd"] = spread
-                    yield Cell(seeds=1, **where), 50
+                    yield Cell(seeds=1, **where), 20
                     for seeds in SEEDS:
                         yield Cell(seeds=seeds, **where), studies
                     if items <= 1000 and spread in (0.0, 0.008):
