@@ -50,7 +50,7 @@ Scores = NDArray[np.float64]
 Clusters = Sequence[str] | Sequence[int] | NDArray[Any]
 
 FEWEST_DEGREES = 2.0
-"""1 change of 164 items is an interval of +-2.6 points with 2 degrees of freedom, +-7.5 with one; exactly, up to 3.4."""
+"""1 change of 164 items: an interval of +-2.6 points with 2 degrees of freedom, +-7.5 with 1; exactly, up to 3.4."""
 SMALLEST_P = 1e-300
 LARGEST_T = 1e150  # its square is still a number
 
