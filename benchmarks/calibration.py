@@ -10,7 +10,7 @@ finished cell and leaves out those that are there; `table` prints what docs/stat
 
 - equal arms are called in at most 5.5 % of the studies of every cell, beyond simulation error;
 - intervals hold at least 94 % of the planted effects, over new runs on the same items and over new runs and items;
-- effects of four true standard errors are called in 50, 75, 88, 91 % at 2, 3, 5, 8 seeds;
+- effects of four true standard errors are called in 50, 75, 88, 91 % at 2, 3, 5, 8 seeds (but not with 8 clusters);
 - one seed never yields a claim about the data.
 
 Simulation error: what one of that many cells would exceed by chance (a normal bound with 1 % over all cells together).
@@ -149,7 +149,8 @@ def _missed(rows: Sequence[tuple[Cell, Calibration]]) -> list[str]:
             continue
         checks = [("false", 1 - found.false, 1 - FALSE), ("same items", found.same_items, COVERAGE)]
         checks.append(("new items", found.new_items, COVERAGE))
-        if cell.treated_seeds is None:
+        # Eight unequal clusters say as much as five equal ones: no t test on 4 degrees of freedom has that power.
+        if cell.treated_seeds is None and cell.clusters is not Clusters.FEW:
             checks.append(("power", found.power, POWER[cell.seeds]))
         for name, share, target in checks:
             if share < target - bound * math.sqrt(target * (1 - target) / found.studies):
