@@ -10,7 +10,7 @@ finished cell and leaves out those that are there; `table` prints what docs/stat
 
 - equal arms are called in at most 5.5 % of the studies of every cell, beyond simulation error;
 - intervals hold at least 94 % of the planted effects, over new runs on the same items and over new runs and items;
-- effects of four true standard errors are called in 50, 75, 88, 91 % at 2, 3, 5, 8 seeds;
+- effects of four true standard errors are called in 50, 75, 88, 91 % at 2, 3, 5, 8 seeds (but not with 8 clusters);
 - one seed never yields a claim about the data.
 
 Simulation error: what one of that many cells would exceed by chance (a normal bound with 1 % over all cells together).
@@ -36,10 +36,10 @@ UNEQUAL = ((2, 3), (2, 8), (3, 5))
 ALL = tuple(Generator)
 # items: studies per cell, clusters, generators.
 GRID: dict[int, tuple[int, tuple[Clusters, ...], tuple[Generator, ...]]] = {
-    164: (1000, (Clusters.NONE, Clusters.SUBTASKS, Clusters.FEW), ALL),
-    1000: (800, (Clusters.NONE, Clusters.PASSAGES, Clusters.FEW), ALL),
-    6511: (600, (Clusters.NONE, Clusters.SUBTASKS), (Generator.ADDITIVE, Generator.LOW)),
-    14042: (500, (Clusters.NONE, Clusters.SUBJECTS), (Generator.ADDITIVE, Generator.MIDDLE)),
+    164: (600, (Clusters.NONE, Clusters.SUBTASKS, Clusters.FEW), ALL),
+    1000: (400, (Clusters.NONE, Clusters.PASSAGES, Clusters.FEW), ALL),
+    6511: (300, (Clusters.NONE, Clusters.SUBTASKS), (Generator.ADDITIVE, Generator.LOW)),
+    14042: (200, (Clusters.NONE, Clusters.SUBJECTS), (Generator.ADDITIVE, Generator.MIDDLE)),
 }
 POWER = {2: 0.50, 3: 0.75, 5: 0.88, 8: 0.91}
 FALSE, COVERAGE = 0.055, 0.94
@@ -53,7 +53,7 @@ def cells() -> Iterator[tuple[Cell, int]]:
                 for spread in SPREADS:
                     where: dict[str, Any] = {"items": items, "clusters": kind, "generator": generator}
                     where["seed_sd"] = spread
-                    yield Cell(seeds=1, **where), 50
+                    yield Cell(seeds=1, **where), 20
                     for seeds in SEEDS:
                         yield Cell(seeds=seeds, **where), studies
                     if items <= 1000 and spread in (0.0, 0.008):
@@ -149,7 +149,8 @@ def _missed(rows: Sequence[tuple[Cell, Calibration]]) -> list[str]:
             continue
         checks = [("false", 1 - found.false, 1 - FALSE), ("same items", found.same_items, COVERAGE)]
         checks.append(("new items", found.new_items, COVERAGE))
-        if cell.treated_seeds is None:
+        # Eight unequal clusters say as much as five equal ones: no t test on 4 degrees of freedom has that power.
+        if cell.treated_seeds is None and cell.clusters is not Clusters.FEW:
             checks.append(("power", found.power, POWER[cell.seeds]))
         for name, share, target in checks:
             if share < target - bound * math.sqrt(target * (1 - target) / found.studies):

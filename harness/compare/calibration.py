@@ -31,9 +31,9 @@ from harness.randomness import rng
 ERRORS = 4.0
 """Size of a planted effect in true standard errors."""
 
-_POPULATION = 200_000  # items that stand for all items
-_HARD = {"low": -6.0, "middle": 0.0, "high": 5.0}  # mean of the items' logits: 8, 50 and 88 % solved
+_POPULATION = 32_768  # items that stand for all items: evenly spread values, combined at random
 _SPREAD, _CLUSTER_SPREAD = 3.5, 1.0  # SD of the items' logits, and of the clusters' part in it
+_LEVEL, _LEVEL_SPREAD = 0.42, 0.02  # mean and SD of the items' partial credit
 _NOISE = 0.08  # SD of a partial credit from run to run
 # SDs of what items and clusters gain beside the planted effect, and of a run's luck in one cluster: scores, logits.
 _GAIN, _CLUSTER_GAIN, _RUN_CLUSTER = {True: 0.06, False: 0.7}, {True: 0.01, False: 0.15}, {True: 0.01, False: 0.1}
@@ -46,6 +46,10 @@ class Generator(enum.StrEnum):
     LOW = "binary, low"
     MIDDLE = "binary, middle"
     HIGH = "binary, high"
+
+
+# Mean of the items' logits: 8, 50 and 88 % solved.
+_HARD = {Generator.LOW: -6.0, Generator.MIDDLE: 0.0, Generator.HIGH: 5.0}
 
 
 class Clusters(enum.StrEnum):
@@ -170,10 +174,24 @@ def _items(cell: Cell, g: np.random.Generator, members: NDArray[np.intp], count:
     additive = cell.generator is Generator.ADDITIVE
     gain = _GAIN[additive] * _even(g, len(members)) + _CLUSTER_GAIN[additive] * _even(g, count)[members]
     if additive:
-        return 0.42 + 0.02 * _even(g, len(members)), gain
+        return _LEVEL + _LEVEL_SPREAD * _even(g, len(members)), gain
     own = math.sqrt(_SPREAD**2 - _CLUSTER_SPREAD**2)
-    level = _HARD[cell.generator.value.rpartition(" ")[2]]
-    return level + own * g.normal(size=len(members)) + _CLUSTER_SPREAD * g.normal(size=count)[members], gain
+    return _HARD[cell.generator] + own * g.normal(size=len(members)) + _CLUSTER_SPREAD * g.normal(size=count)[
+        members
+    ], gain
+
+
+def _population(generator: Generator) -> tuple[Scores, Scores]:
+    """Return the same for items that stand for all there could be."""
+    from scipy.special import ndtri  # slow to import
+
+    g, additive = rng(0, "population"), generator is Generator.ADDITIVE
+    places = [(g.permutation(_POPULATION) + 0.5) / _POPULATION for _ in range(3)]
+    even = [math.sqrt(12) * (place - 0.5) for place in places]
+    gain = _GAIN[additive] * even[0] + _CLUSTER_GAIN[additive] * even[1]
+    if additive:
+        return _LEVEL + _LEVEL_SPREAD * even[2], gain
+    return _HARD[generator] + _SPREAD * ndtri(places[2]), gain
 
 
 def _even(g: np.random.Generator, count: int) -> Scores:
@@ -208,8 +226,7 @@ def _normal_nodes() -> list[tuple[float, float]]:
 @functools.lru_cache(maxsize=4096)
 def _truth(cell: Cell) -> _Truth:
     """Find the shift whose mean effect over all items is `ERRORS` true standard errors."""
-    g = rng(0, "population", cell.generator.value)
-    item, gain = _items(cell, g, np.arange(_POPULATION), _POPULATION)
+    item, gain = _population(cell.generator)
     additive = cell.generator is Generator.ADDITIVE
     slope = 1.0 if additive else float(_slopes(item).mean())
     run, cluster = cell.seed_sd / slope, _RUN_CLUSTER[additive]
