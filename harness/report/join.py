@@ -56,7 +56,10 @@ def run_of(
         records: stage name -> (kind, key).
     """
     return Run(
-        study=study.model_dump(mode="json", exclude_defaults=True),
+        # Keys that were not set stay unset, as some may not stand beside others; but what a report shows has to outlive
+        # a change of its default.
+        study=study.model_dump(mode="json", exclude_defaults=True)
+        | study.model_dump(mode="json", include={"filter", "profiles"}),
         choice=asdict(choice),
         selection=_selection(study, choice),
         tasks={name: asdict(heads[name]) for name in choice.definitions},
@@ -82,7 +85,14 @@ def again(run: Run, records: Mapping[str, Record]) -> Result:
             f"The run '{run.name}' was written by another version of harness and cannot be read: {error}. Run `harness"
             " ablate` again: what is recorded is found, and the run is written anew."
         ) from None
-    return assemble(study=study, choice=choice, infos=heads, records=records)
+    try:
+        result = assemble(study=study, choice=choice, infos=heads, records=records)
+    except KeyError as error:
+        raise InputError(
+            f"The run '{run.name}' was written by another version of harness: {error} is not in its records. Run"
+            " `harness ablate` again: what that version lacks is made."
+        ) from None
+    return replace(result, selection=run.selection)
 
 
 def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], records: Mapping[str, Record]) -> Result:
