@@ -200,7 +200,7 @@ def _settings(records: Mapping[str, Record]) -> dict[str, str]:
             if name in _LUCK:
                 continue
             shown = f"{kind} {name}" if name == "definition" else name
-            found[shown] = _plain(value)
+            found[shown] = "all" if (name, value) == ("limit", 0) else _plain(value)
     # Files and versions of what is asked; the scores' definition says them again, and how programs are run.
     del found["items definition"]
     found["definition"] = found.pop("score definition")

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness import compare
 from harness.compare.ranks import Rank, ranks
-from harness.report.comparable import Entry, Floats, Group, Origin, groups, name_of
+from harness.report.comparable import ALL_TASKS, Entry, Floats, Group, Origin, groups, name_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +44,6 @@ class Board:
         conditions: what all rows agree in.
         apart: why the rows are not on the first board of the same task; empty for that one.
         left_out: (label, reason) of rows that have no score.
-        tasks: titles of the tasks that the score is over.
         level: chance that any rank range misses.
     """
 
@@ -58,8 +57,12 @@ class Board:
     rows: tuple[Row, ...]
     apart: str = ""
     left_out: tuple[tuple[str, str], ...] = ()
-    tasks: tuple[str, ...] = ()
     level: float = 0.05
+
+    @property
+    def over_all(self) -> bool:
+        """Whether the score is over several tasks, and so corrected for chance."""
+        return self.task == ALL_TASKS
 
     @property
     def blocks(self) -> tuple[int, ...]:
