@@ -115,8 +115,10 @@ def _stages(
                 "cluster": names,
                 "subtask": [f"part {number % 3}" for number in range(items)],
                 "prompt": [f"{prompt} {one}" for one in names],
-                "scores": {"acc": list(scores(arm, seed, task, items))},
+                "scores": {"acc": (values := list(scores(arm, seed, task, items)))},
             }
+            known = [value for value in values if value is not None]
+            facts["aggregate"] = {"acc": sum(known) / len(known)} if known else {}
         payload = stage_payload(kind=kind, version=1, settings=settings, inputs=inputs)
         done[stage] = replace(record, payload=payload, output=output, facts=facts, telemetry={"seconds": 1.5})
     return done

@@ -109,7 +109,8 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
             *("--results", "--samples", "--seed", "--server", "--tasks", "--tasks-path", "--temperature"),
             "--unsafe-exec",
         ],
-        "report": ["--format", "--reports", "--results"],
+        "leaderboard": ["--format", "--html", "--metric", "--results", "--task"],
+        "report": ["--format", "--published", "--reports", "--results"],
         "rescore": [
             *("--data", "--format", "--limit", "--profile", "--reports", "--results", "--seeds", "--tasks"),
             *("--unsafe-exec", "--variant"),

@@ -53,7 +53,7 @@ def _limits(table: Published) -> tuple[list[str], list[list[str]]]:
     """Return what that can support: p-values and smallest effects."""
     assumed = table.assumptions
     header = [
-        *("task", "net items", "best p", f"p, {100 * assumed.changed:g} % change", "p, clustered"),
+        *("task", "net items", "best p", f"p, {100 * assumed.changed:g} % change", "p, groups"),
         *("seen, items", *(f"seen, {seeds} seeds" for seeds in assumed.seeds)),
     ]
     rows = [
@@ -74,11 +74,11 @@ def legend(table: Published) -> list[str]:
         f"Scores in per cent, gaps in points; gap = {table.treated} - {table.reference}. As printed, it is relative to"
         f" '{table.reference}'; '{table.reference}' is worse by what is relative to '{table.treated}'.",
         "Best p: exact McNemar if every changed item changed for the better; no p can be smaller. The next one assumes"
-        f" that {100 * assumed.changed:g} % of the items changed; clustered, that the standard error over groups of"
+        f" that {100 * assumed.changed:g} % of the items changed; groups, that the standard error over groups of"
         f" items is {assumed.cluster_factor:g} times that over items.",
-        f"Seen: the smallest gap that is found with {100 * POWER:g} % power at {100 * LEVEL:g} %, of these two checkpoints over"
-        f" items alone, and of the data over {' or '.join(map(str, assumed.seeds))} seeds per arm of SD"
-        f" {assumed.seed_sd:g} points.",
+        f"Seen: the smallest gap that is found with {100 * POWER:g} % power at {100 * LEVEL:g} %, of these two"
+        f" checkpoints over items alone, and of the data over {' or '.join(map(str, assumed.seeds))} seeds per arm of"
+        f" SD {assumed.seed_sd:g} points.",
     ]
 
 
