@@ -6,13 +6,16 @@ its records alone, so that they are byte for byte those that `harness ablate` wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.errors import InputError, nearest
-from harness.report import documents, items, join, markdown
+from harness.report import documents, items, join, markdown, page
+from harness.report.page import outcomes, texts
 from harness.report.result import Result
 from harness.store import Runs, Store, write_atomic
+from harness.study.curation import Treatment
 
 
 def stored(results: Path, *, study: str = "") -> Iterator[Result]:
@@ -35,15 +38,43 @@ def stored(results: Path, *, study: str = "") -> Iterator[Result]:
             else f"There are no runs in {runs.root}. `harness ablate` makes one."
         )
     for name in chosen:
-        run = runs.read(runs.path(name))
+        run = runs.read(runs.named(name))
         yield join.again(run, runs.records(run, store.ledger))
 
 
-def write(result: Result, reports: Path) -> Path:
-    """Write all files of a report; return their folder."""
+def write(result: Result, reports: Path, results: Path, *, sections: Sequence[page.Section] = ()) -> Path:
+    """Write all files of a report; return their folder.
+
+    Args:
+        results: the store that holds the run of the result; prompts and answers are read from its objects.
+        sections: further parts of the page.
+    """
     folder = reports / result.study / result.selection
     write_atomic(folder / "report.md", markdown.as_markdown(result))
     write_atomic(folder / "report.csv", documents.as_csv(result))
     write_atomic(folder / "report.json", documents.as_json(result))
     write_atomic(folder / "items.parquet", items.as_parquet(result))
+    write_atomic(folder / "index.html", _page(result, results, sections))
     return folder
+
+
+def _page(result: Result, results: Path, sections: Sequence[page.Section]) -> str:
+    store, runs = Store(results), Runs(results)
+    run = runs.read(runs.path(result.study, result.selection))
+    records = runs.records(run, store.ledger)
+    return page.as_html(
+        result,
+        texts=texts.load(outcomes.outcomes(result), records, store.objects),
+        doses=_doses(run.study["variants"]),
+        sections=sections,
+    )
+
+
+def _doses(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the share of the treated chats that a variant keeps as they are, where it has one of its own."""
+    found = {}
+    for name, variant in variants.items():
+        treatment = Treatment(variant["treatment"])
+        if treatment is not Treatment.RANDOM and not variant.get("parent"):
+            found[name] = 1.0 if treatment is Treatment.KEEP else float(variant.get("dose", 0.0))
+    return found

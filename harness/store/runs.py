@@ -63,9 +63,17 @@ class Runs:
     def __init__(self, root: Path) -> None:
         self.root = root / "runs"
 
+    def path(self, study: str, selection: str) -> Path:
+        """Return where the run of a study and a selection is, or would be."""
+        return self.named(f"{study}/{selection or WHOLE}")
+
+    def named(self, name: str) -> Path:
+        """Return where the run of a name such as "pocket/whole" is, or would be."""
+        return self.root / f"{name}.json"
+
     def put(self, run: Run) -> Path:
         """Write a run in place of an older one of the same study and selection; return the file."""
-        path = self.path(run.name)
+        path = self.named(run.name)
         content = json.loads(json.dumps(run.content()))
         text = json.dumps(content | {"seal": _seal(content)}, indent=1, sort_keys=True)
         write_atomic(path, text + "\n")
@@ -107,17 +115,13 @@ class Runs:
             tasks=raw["tasks"],
             records=records,
         )
-        if self.path(run.name) != path:
+        if self.named(run.name) != path:
             # Its reports would be written over those of the run that it was copied from.
             raise InputError(
-                f"{path} holds the run '{run.name}', which belongs in {self.path(run.name)}. Move it there, or remove"
+                f"{path} holds the run '{run.name}', which belongs in {self.named(run.name)}. Move it there, or remove"
                 " it."
             )
         return run
-
-    def path(self, name: str) -> Path:
-        """Return where the run of a name is, or would be."""
-        return self.root / f"{name}.json"
 
     def names(self) -> list[str]:
         """Return the names of all runs, in order, without reading any."""
@@ -130,7 +134,7 @@ class Runs:
             InputError: as `read`.
         """
         for name in self.names():
-            yield self.read(self.path(name))
+            yield self.read(self.named(name))
 
     def records(self, run: Run, ledger: Ledger, *, only: Collection[str] | None = None) -> dict[str, Record]:
         """Return the records of a run by stage name.

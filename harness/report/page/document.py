@@ -1,0 +1,296 @@
+"""The page of a study: which numbers stand where.
+
+Owns the order of `index.html` and the tables in it. Computes nothing. Invariant: equal results and texts give equal
+bytes; without the texts only the browser of items says less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.compare import Gap, Incomparable
+from harness.report import wording
+from harness.report.page import payload, plots, shell, words
+from harness.report.page.outcomes import Outcomes, outcomes
+from harness.report.page.texts import Texts
+from harness.report.result import Result, TaskRow
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table of texts; `numbers` are the columns that stand to the right."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Sequence[int] = ()
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """A further part of the page; `plots` are SVG elements of `drawing`, everything else is plain text."""
+
+    title: str
+    text: Sequence[str] = ()
+    plots: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+
+
+def as_html(
+    result: Result,
+    *,
+    texts: Mapping[str, Texts],
+    doses: Mapping[str, float],
+    sections: Sequence[Section] = (),
+) -> str:
+    """Return the page.
+
+    Args:
+        texts: of the items that flipped, by task (see `texts.load`); a task without them shows outcomes alone.
+        doses: by arm, the share of the treated chats that it keeps as they are.
+        sections: further parts, before the data.
+    """
+    values = {
+        "title": result.study,
+        "subtitle": result.title,
+        "headline": words.headline(result),
+        "about": _about(result),
+        "warnings": words.warnings(result),
+        "reference": result.reference,
+        "treated": result.treated,
+        "confidence": _confidence(result),
+        "marks": words.MARKS,
+        "verdicts": [_verdict(row, result) for row in result.tasks],
+        "forest": shell.safe(plots.forest(result)),
+        "controls": _controls(result),
+        "controls_note": _CONTROLS,
+        "parts": [part for number, row in enumerate(result.tasks) if (part := _parts(row, number, result))],
+        "curves": shell.safe(plots.curves(result)),
+        "legend": _legend(result),
+        "budget": _budget(result),
+        "doses": shell.safe(plots.doses(result, doses)),
+        "sections": [_marked(section) for section in sections],
+        "funnel": shell.safe(plots.funnel(result)),
+        "losses": _losses(result),
+        "provenance": _provenance(result),
+        "scores": _scores(result),
+        "weights": _weights(result),
+        "notes": wording.footnotes(result),
+        **_browser(result, outcomes(result), texts),
+    }
+    return shell.page(
+        "study.html",
+        styles=("style.css", "browser.css"),
+        scripts=("theme.js", "browser.js"),
+        values={**values, "nav": _navigation(values)},
+    )
+
+
+_CONTROLS = (
+    "Random removal shows what a smaller training set alone does. The same data under other seeds shows what luck alone"
+    " does. Shuffled answers show that the study would see damage."
+)
+
+
+def _about(result: Result) -> str:
+    items = sum(row.items for row in result.tasks)
+    what = f"{result.treated} against {result.reference}, {_count(len(result.seeds), 'training seed')}"
+    return f"{what}, {_count(len(result.tasks), 'task')}, {items:,} items. A gap is a {result.claim}."
+
+
+def _navigation(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = [("verdicts", "Verdicts")]
+    found += [("controls", "Controls")] if values["controls"].rows else []
+    found += [("parts", "Subjects")] if values["parts"] else []
+    found += [("items", "Items")] if values["browser"] else []
+    found += [("training", "Training")]
+    found += [("doses", "Dose")] if values["doses"] else []
+    found += [(f"more-{number}", one.title) for number, one in enumerate(values["sections"], start=1)]
+    return [*found, ("data", "Data"), ("provenance", "Provenance")]
+
+
+def _verdict(row: TaskRow, result: Result) -> dict[str, Any]:
+    gap, judged = row.gap, row.judgement
+    shown: dict[str, Any] = {
+        "title": row.title,
+        "metric": row.metric,
+        "primary": row.task == result.primary,
+        "verdict": words.verdict_of(row).value,
+        "more": words.needed(row),
+        "refusal": "",
+        "smallest": "-" if judged is None or judged.smallest is None else f"{100 * judged.smallest:.1f} points",
+        "size": f"{row.items:,}",
+    }
+    for side, arm in (("reference", result.reference), ("treated", result.treated)):
+        score = row.scores[arm]
+        shown |= {side: wording.percent(score.mean)}
+        shown |= {f"{side}_interval": f"[{wording.percent(score.low)}, {wording.percent(score.high)}]"}
+    if isinstance(gap, Incomparable):
+        return {**shown, "refusal": gap.message}
+    relative = ""
+    if gap.relative_low is not None and gap.relative_high is not None:
+        relative = f"[{100 * gap.relative_low:+.1f}, {100 * gap.relative_high:+.1f}]"
+    return {
+        **shown,
+        "gap": f"{100 * gap.absolute:+.1f}",
+        "interval": f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]",
+        "relative": wording.relative(gap),
+        "relative_interval": relative,
+    }
+
+
+def _controls(result: Result) -> Table:
+    return Table(
+        header=("task", "control", "gap, points", "reading"),
+        numbers=(2,),
+        rows=[
+            (row.title, words.control_name(control), wording.absolute(control.gap), wording.reading(control.gap))
+            for row in result.tasks
+            for control in row.controls
+        ],
+    )
+
+
+def _parts(row: TaskRow, number: int, result: Result) -> dict[str, Any] | None:
+    plot = plots.parts(row, f"parts{number}", result)
+    if not plot:
+        return None
+    gaps = [part.gap for part in row.parts if isinstance(part.gap, Gap)]
+    expected = round(len(gaps) * (1 - gaps[0].confidence), 1)
+    return {
+        "title": row.title,
+        "plot": shell.safe(plot),
+        "count": len(gaps),
+        "called": sum(gap.called for gap in gaps),
+        "note": "In brackets the number of items. The intervals are not corrected over the parts: if nothing had"
+        f" changed, about {expected:g} of {len(gaps)} would exclude zero by chance. What reaches beyond the edge is cut"
+        " off.",
+    }
+
+
+def _legend(result: Result) -> list[tuple[str, str]]:
+    arms = dict.fromkeys(one.arm for one in result.curves)
+    return [(arm, plots.ink_of(arm, result).name.lower()) for arm in arms]
+
+
+def _budget(result: Result) -> Table:
+    [reference] = [arm for arm in result.arms if arm.name == result.reference]
+
+    def share(own: int, other: int) -> str:
+        return f"{own:,} ({own / other:.0%})" if other and own else f"{own:,}"
+
+    return Table(
+        header=("arm", "treatment", "chats", "supervised tokens", "steps", "seeds"),
+        numbers=(2, 3, 4),
+        rows=[
+            (
+                *(arm.name, arm.treatment, share(arm.chats, reference.chats)),
+                *(share(arm.supervised_tokens, reference.supervised_tokens), share(arm.steps, reference.steps)),
+                ", ".join(map(str, arm.seeds)) or "-",
+            )
+            for arm in result.arms
+        ],
+    )
+
+
+def _losses(result: Result) -> Table:
+    data = result.funnel
+    counts: list[tuple[str, Mapping[str, int]]] = [
+        ("rows read", data["read"]),
+        ("selected", data["selected"]),
+        ("dropped by cleaning", data["dropped_by_cleaning"]),
+        ("answers by label", data["labels"]),
+        *((f"dropped from {arm.name}", arm.dropped) for arm in result.arms),
+        *((f"changed in {arm.name}", arm.treated) for arm in result.arms),
+    ]
+    rows = [(what, name.replace("_", " "), f"{count:,}") for what, own in counts for name, count in sorted(own.items())]
+    for name, what in (("repaired", "chats repaired"), ("repeat_a_passage", "chats that repeat a long passage")):
+        if data.get(name):
+            rows.append((what, "", f"{data[name]:,}"))
+    return Table(header=("step", "what", "number"), rows=rows, numbers=(2,))
+
+
+def _provenance(result: Result) -> list[tuple[str, str]]:
+    training = result.training
+    isolation = sorted({level for row in result.tasks for level in row.isolation})
+    facts = [
+        ("study", result.study + (f" ({result.selection})" if result.selection else "")),
+        ("seeds", ", ".join(map(str, result.seeds))),
+        ("filter", result.filter),
+        ("scoring profiles", ", ".join(result.profiles)),
+        ("parameters", ", ".join(f"{count:,}" for count in training["parameters"])),
+        ("attention", ", ".join(training["attention"])),
+        ("trained on", ", ".join(training["accelerator"])),
+        ("chats cut at the recipe's length", f"{training['cut_chats']:,} over all trainings"),
+        ("items per task", f"at most {result.limit}" if result.limit else "all"),
+        ("isolation of programs", ", ".join(isolation)),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _scores(result: Result) -> Table:
+    arms = [arm.name for arm in result.arms]
+    return Table(
+        header=("task", "chance", *arms),
+        numbers=tuple(range(1, len(arms) + 2)),
+        rows=[
+            (row.title, wording.percent(row.chance), *(wording.estimate(row.scores[arm]) for arm in arms))
+            for row in result.tasks
+        ],
+    )
+
+
+def _weights(result: Result) -> Table:
+    return Table(
+        header=("arm", "seed", "digest"),
+        rows=[(arm.name, seed or "-", digest) for arm in result.arms for seed, digest in sorted(arm.weights.items())],
+    )
+
+
+def _browser(result: Result, tasks: Sequence[Outcomes], texts: Mapping[str, Texts]) -> dict[str, Any]:
+    """Return the data of the browser of items and the sentence above it."""
+    if not tasks:
+        return {"browser": None, "items_note": ""}
+    longest = payload.length_of_texts(texts)
+    room, left_out, shown = payload.ROOM, 0, []
+    for number, one in enumerate(tasks):
+        if one.task in texts:
+            found, without, used = payload.wording(one, texts[one.task], longest=longest, room=room)
+            room, left_out = room - used, left_out + without
+            shown.append((number, found))
+    flipped, total = sum(len(one.flipped()) for one in tasks), sum(len(one.items) for one in tasks)
+    note = [f"{flipped:,} of {total:,} items have different scores under the two arms with at least one seed."]
+    lost = [one.title for one in tasks if one.task not in texts]
+    if lost:
+        note.append(f"Texts are not kept for {', '.join(lost)}: outcomes alone are shown.")
+    if shown:
+        note.append(f"Texts longer than {longest:,} characters are cut in their middle.")
+    if left_out:
+        note.append(f"There is no room here for the texts of {left_out:,} of them.")
+    seeds = list(dict.fromkeys(run.name for one in tasks for run in one.runs))
+    data = {
+        "pair": {"reference": result.reference, "treated": result.treated, "seeds": seeds},
+        "tasks": [payload.overview(one, kept=one.task in texts) for one in tasks],
+        "texts": shown,
+    }
+    return {"browser": data, "items_note": " ".join(note)}
+
+
+def _marked(section: Section) -> Section:
+    return Section(
+        title=section.title,
+        text=section.text,
+        plots=[shell.safe(plot) for plot in section.plots],
+        tables=section.tables,
+    )
+
+
+def _confidence(result: Result) -> str:
+    found = {row.gap.confidence for row in result.tasks if isinstance(row.gap, Gap)}
+    return f"{100 * found.pop():g} %" if len(found) == 1 else "95 %"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
