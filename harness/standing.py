@@ -19,10 +19,13 @@ from harness.errors import InputError, nearest
 from harness.report.comparable import Entry, Floats, Origin
 from harness.report.leaderboard import Board, boards
 from harness.store import Record, Run, Runs, Store
+from harness.study import Study
 from harness.study.choice import BASE_ARM, score_name
 
 # Settings that say how items are asked but not what: the draw of sampled answers is luck, as the training seed is.
 _LUCK = {"sampling_seed"}
+# Of a run that does not say which, as a report of it has it too.
+_FILTER = Study.model_fields["filter"].default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,11 +161,12 @@ def _entry(run: Run, task: str, arm: str, own: Sequence[tuple[int | None, _Score
     return Entry(
         origins=(Origin(study=str(run.study["name"]), run=run.name, arm=arm),),
         treatment=_treatment(run, arm),
-        filter=str(run.study.get("filter", "")) if _filtered(run.study["variants"], arm) else "",
+        filter=str(run.study.get("filter", _FILTER)) if _filtered(run.study["variants"], arm) else "",
         base=_base(run.study["base"]),
         seeds=tuple(seed for seed, _ in own if seed is not None),
-        chats=first.chats,
-        supervised_tokens=first.supervised_tokens,
+        # Of a base that was pretrained here, what it was pretrained on is no fine-tuning data.
+        chats=0 if arm == BASE_ARM else first.chats,
+        supervised_tokens=0 if arm == BASE_ARM else first.supervised_tokens,
         weights=tuple(one.weights for _, one in own),
         answers=tuple(one.answers for _, one in own),
         task=task,

@@ -174,7 +174,7 @@ def _over_all(singles: Sequence[Group]) -> list[Group]:
                 together.setdefault(tuple(place for place, _ in parts.values()), []).append(_joined(own))
             else:
                 titles = sorted(groups[0].any_of[0].title for task, groups in tasks.items() if task not in parts)
-                lacking.append((name_of(own[0]), f"was not asked {', '.join(titles)}"))
+                lacking.append((name_of(own[0]), f"has no score on {', '.join(titles)}"))
         for number, (_, group_entries) in enumerate(sorted(together.items(), key=lambda one: (-len(one[1]), one[0]))):
             found.append(Group(entries=tuple(group_entries), left_out=() if number else tuple(sorted(lacking))))
     return found
