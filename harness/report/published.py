@@ -169,10 +169,12 @@ def _support(task: PublishedTask, assumed: Assumptions) -> Support:
     # Gains and losses are whole numbers: their sum and difference are both even or both odd.
     changed += (changed - net) % 2
     share = assumed.changed * 100**2 / task.items
-    error = math.sqrt(max(0.0, assumed.changed - (gap / 100) ** 2) / task.items) * 100
+    # As many items as the gap has to have changed, whatever is assumed.
+    least = max(assumed.changed, abs(gap) / 100)
+    error = math.sqrt((least - (gap / 100) ** 2) / task.items) * 100
     critical, spare = float(ndtri(1 - LEVEL / 2)), float(ndtri(POWER))
     clustered = None
-    if task.cluster is not None:
+    if task.cluster is not None and error > 0:
         clustered = 2 * float(ndtr(-abs(gap) / (assumed.cluster_factor * error)))
     return Support(
         task=task,
