@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from harness import compare
 from harness.errors import InputError
@@ -81,8 +82,10 @@ def again(run: Run, records: Mapping[str, Record]) -> Result:
         choice = Choice(**lists)
         heads = {name: TaskHead(**head) for name, head in run.tasks.items()}
     except (ValueError, TypeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
         raise InputError(
-            f"The run '{run.name}' was written by another version of harness and cannot be read: {error}. Run `harness"
+            f"The run '{run.name}' was written by another version of harness and cannot be read ({what}). Run `harness"
             " ablate` again: what is recorded is found, and the run is written anew."
         ) from None
     try:
