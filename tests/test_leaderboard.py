@@ -13,9 +13,11 @@ import standing_world as world
 
 from harness import compare
 from harness.errors import InputError
+from harness.report import leaderboard, leaderboard_views
+from harness.report.comparable import Entry, groups
 from harness.report.leaderboard import Board, Row
-from harness.standing import Request, Standing, standing
-from harness.store import Record
+from harness.standing import Request, Standing, _Reader, standing
+from harness.store import Record, Run, Store
 
 MMLU, DROP, ALL = "pocket_mmlu", "pocket_drop", "all tasks"
 
@@ -23,6 +25,12 @@ MMLU, DROP, ALL = "pocket_mmlu", "pocket_drop", "all tasks"
 def board(*folders: Path, **asked: Any) -> Standing:
     """Return the leaderboard of some folders."""
     return standing(Request(results=folders, **asked))
+
+
+def entries(root: Path, run: Run) -> list[Entry]:
+    """Return what a leaderboard of one run is made of."""
+    reader = _Reader()
+    return [one for task in run.tasks for one in reader.entries(run, task, Store(root), "", set())]
 
 
 def of(found: Standing, task: str) -> list[Board]:
@@ -131,6 +139,15 @@ def test_the_same_checkpoints_in_two_studies_are_one_row_that_names_both(tmp_pat
     assert len(after.rows) == len(before.rows)
     assert {one.study for one in after.rows[0].origins} == {"copy", "pocket"}
     assert [(row.score, row.rank) for row in after.rows] == [(row.score, row.rank) for row in before.rows]
+
+
+def test_a_row_of_many_studies_names_the_first_ones(tmp_path: Path) -> None:
+    for name in "abcde":
+        world.run(tmp_path, name=name)
+    [found] = of(board(tmp_path), MMLU)
+    clean = next(row for row in found.rows if row.label.startswith("clean"))
+    assert clean.label == "clean (a, b, c and 2 more)"
+    assert [one.study for one in clean.origins] == list("abcde"), "the documents have all"
 
 
 def test_fewer_seeds_of_a_row_are_no_row_of_their_own(tmp_path: Path) -> None:
@@ -343,6 +360,37 @@ def test_an_unknown_task_or_metric_names_what_there_is(tmp_path: Path) -> None:
 def test_one_task_alone_has_no_board_over_all(tmp_path: Path) -> None:
     world.run(tmp_path)
     assert [one.task for one in board(tmp_path, task=MMLU).boards] == [MMLU]
+
+
+def test_a_board_with_too_many_rows_shows_the_best_and_counts_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.run(tmp_path, items=300, scores=world.drawn({"base": 0.1, "aligned": 0.5, "clean": 0.9, "random": 0.5}))
+    [whole] = of(board(tmp_path), MMLU)
+    monkeypatch.setattr(leaderboard, "MOST", 2)
+    [cut] = of(board(tmp_path), MMLU)
+    assert [row.label for row in cut.rows] == [row.label for row in whole.rows[:2]]
+    assert cut.further == len(whole.rows) - 2
+    assert cut.rows[0].rank.best == whole.rows[0].rank.best
+    assert cut.rows[0].rank.worst == len(whole.rows) - 1, "one row was called below, the others were not tested"
+    assert f"{cut.further} further rows" in " ".join(leaderboard_views.notes(cut))
+
+
+def test_runs_of_one_seed_stay_in_one_line_over_all_tasks(tmp_path: Path) -> None:
+    """Digests of weights have an order of their own, another one for every arm."""
+    noise = [0.3, 0.0, -0.3]
+
+    def scores(arm: str, seed: int | None, task: str, items: int) -> list[float]:
+        share = 0.5 + (noise[seed] if seed is not None else 0.0)
+        return [float(place < share * items) for place in range(items)]
+
+    run = world.run(tmp_path, items=60, scores=scores)
+    reader = entries(tmp_path, run)
+    joined = next(group for group in groups(reader) if group.entries[0].task == ALL)
+    for entry in joined.entries:
+        if entry.seeds:
+            assert entry.seeds == (0, 1, 2)
+            assert entry.scores.mean(axis=1) == pytest.approx([0.8, 0.5, 0.2])
 
 
 def test_another_metric_ranks_by_it_and_knows_no_chance(tmp_path: Path) -> None:

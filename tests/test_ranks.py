@@ -59,6 +59,12 @@ def test_a_rejection_eases_the_next_one() -> None:
     assert [rank.worst for rank in ranks(table(3, {(0, 2): 0.008, (1, 2): 0.0101}))] == [2, 3, 3]
 
 
+def test_rows_that_were_not_tested_count_in_the_correction_and_as_not_told_apart() -> None:
+    found = ranks(table(2, {(0, 1): 0.05 / 12 - 1e-9}), among=4)
+    assert [(rank.best, rank.worst) for rank in found] == [(1, 3), (2, 4)]
+    assert ranks(table(2, {(0, 1): 0.05 / 12 + 1e-9}), among=4)[0].worst == 4
+
+
 def test_the_order_of_rows_changes_nothing() -> None:
     draw = np.random.default_rng(0)
     given = draw.random((4, 4)) ** 6

@@ -7,7 +7,8 @@ For k rows there are k(k-1) one-sided hypotheses "row i is not above row j". Hol
 chance that any wrong one is rejected, in whatever direction, at `level`, however the gaps depend on one another. Row i
 then has at least as many rows above it as were called above it, and at least as many below: with probability 1 - level
 all ranges at once hold the true ranks (Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91(1),
-section 3.2). Two-sided tests of k(k-1)/2 pairs have the same first step, but no proof for their directions.
+section 3.2). Two-sided tests of k(k-1)/2 pairs have the same first step, but no proof for their directions. Pairs that
+were not tested count as not told apart, and among the hypotheses: whichever were left out, the others stay right.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.compare.verdict import holm
 from harness.errors import InputError
 
 
@@ -36,10 +36,11 @@ class Rank:
     tied: tuple[int, ...]
 
 
-def ranks(not_above: NDArray[Any], *, level: float = 0.05) -> tuple[Rank, ...]:
+def ranks(not_above: NDArray[Any], *, level: float = 0.05, among: int | None = None) -> tuple[Rank, ...]:
     """Return the range of every row.
 
     Args:
+        among: how many rows there are in all, where further ones were not tested; None = those given.
         not_above: float [rows, rows]; at [i, j] the one-sided p-value of "row i is not above row j". The diagonal is
             not read.
         level: chance that any range of the table misses its row's true rank.
@@ -54,13 +55,16 @@ def ranks(not_above: NDArray[Any], *, level: float = 0.05) -> tuple[Rank, ...]:
     p_values = [float(not_above[i, j]) for i, j in places]
     if not all(0 <= value <= 1 for value in p_values):
         raise InputError("a p-value is not between 0 and 1")
+    count = rows if among is None else among
     above = np.zeros((rows, rows), dtype=bool)
-    for (i, j), adjusted in zip(places, holm(p_values), strict=True):
-        above[i, j] = adjusted <= level
+    for rejected, place in enumerate(np.argsort(p_values, kind="stable")):
+        if p_values[place] * (count * (count - 1) - rejected) > level:
+            break
+        above[tuple(places[place])] = True
     return tuple(
         Rank(
             best=1 + int(above[:, row].sum()),
-            worst=rows - int(above[row].sum()),
+            worst=count - int(above[row].sum()),
             tied=tuple(other for other in range(rows) if other != row and not above[other, row] | above[row, other]),
         )
         for row in range(rows)

@@ -82,10 +82,19 @@ class Entry:
 
 
 def name_of(entry: Entry) -> str:
-    """Return the arms of an entry with their studies, such as "clean (pocket)"."""
-    arms = dict.fromkeys(origin.arm for origin in entry.origins)
-    studies = dict.fromkeys(origin.study for origin in entry.origins)
-    return f"{' = '.join(arms)} ({', '.join(studies)})"
+    """Return the arms of an entry with their studies, such as "clean (pocket)"; of many the first ones."""
+    arms = list(dict.fromkeys(origin.arm for origin in entry.origins))
+    studies = list(dict.fromkeys(origin.study for origin in entry.origins))
+    return f"{_first(arms, ' = ')} ({_first(studies, ', ')})"
+
+
+def _first(names: list[str], between: str) -> str:
+    more = len(names) - _NAMED
+    return between.join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+# Arms and studies that a row's name has at most.
+_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,11 +104,6 @@ class Group:
     entries: tuple[Entry, ...]
     left_out: tuple[tuple[str, str], ...] = ()
     any_of: tuple[Entry, ...] = ()
-
-    @property
-    def pairs(self) -> int:
-        """Gaps that ranking them takes."""
-        return len(self.entries) * (len(self.entries) - 1) // 2
 
 
 def groups(entries: Iterable[Entry]) -> list[Group]:
@@ -116,18 +120,20 @@ def groups(entries: Iterable[Entry]) -> list[Group]:
 def _merged(entries: Sequence[Entry]) -> list[Entry]:
     """Merge entries with the same checkpoints, and those whose checkpoints another one has all of."""
     found: list[Entry] = []
+    origins: list[set[Origin]] = []
     owners: dict[tuple[str, str], list[int]] = {}
     for entry in sorted(entries, key=lambda one: (-len(one.checkpoints), one.origins)):
-        known = owners.get(min(entry.checkpoints), [])
-        owner = next((place for place in known if entry.checkpoints <= found[place].checkpoints), None)
+        own = entry.checkpoints
+        known = owners.get(min(own), [])
+        owner = next((place for place in known if own <= found[place].checkpoints), None)
         if owner is None:
-            for checkpoint in entry.checkpoints:
+            for checkpoint in own:
                 owners.setdefault(checkpoint, []).append(len(found))
             found.append(entry)
+            origins.append(set(entry.origins))
         else:
-            origins = tuple(sorted({*found[owner].origins, *entry.origins}))
-            found[owner] = replace(found[owner], origins=origins)
-    return found
+            origins[owner].update(entry.origins)
+    return [replace(entry, origins=tuple(sorted(own))) for entry, own in zip(found, origins, strict=True)]
 
 
 def _sound(entries: Sequence[Entry]) -> Group:
@@ -190,12 +196,12 @@ def _joined(parts: Sequence[Entry]) -> Entry:
     total = sum(len(part.items) for part in parts)
     factor = len(parts) / sum(1 / (1 - part.chance) for part in parts)
     shares = [factor / (1 - part.chance) * total / (len(parts) * len(part.items)) for part in parts]
-    orders = [np.argsort(np.array(part.weights), kind="stable") for part in parts]
+    # Row s of two arms stands for the same training seed: the first task's order holds for all.
+    orders = [_order(parts[0].weights, part.weights) for part in parts]
     answers = [[part.answers[place] for place in order] for part, order in zip(parts, orders, strict=True)]
     return replace(
         parts[0],
         origins=tuple(sorted({origin for part in parts for origin in part.origins})),
-        weights=tuple(sorted(parts[0].weights)),
         answers=tuple(digest("answers", list(own)) for own in zip(*answers, strict=True)),
         task=ALL_TASKS,
         title=", ".join(part.title for part in parts),
@@ -211,3 +217,11 @@ def _joined(parts: Sequence[Entry]) -> Entry:
         factor=factor,
         offset=sum(part.chance / (1 - part.chance) for part in parts) / len(parts),
     )
+
+
+def _order(wanted: Sequence[str], given: Sequence[str]) -> list[int]:
+    """Return the places of `given` that make it `wanted`; both have the same weights."""
+    places: dict[str, list[int]] = {}
+    for place, one in enumerate(given):
+        places.setdefault(one, []).append(place)
+    return [places[one].pop(0) for one in wanted]

@@ -70,26 +70,20 @@ class Frames:
         """
         import pandas as pd
 
-        parts = [
-            pd.DataFrame(
-                {
-                    **head,
-                    "seed": pd.array([head["seed"]] * len(facts["item"]), dtype="Int64"),
-                    **{name: facts[name] for name in ("item", "subtask", "cluster", "prompt")},
-                    "metric": metric,
-                    "score": pd.array(values, dtype="float64"),
-                }
-            )
-            for head, facts in self._scored()
-            for metric, values in sorted(facts["scores"].items())
-            if len(values) == len(facts["item"])
-        ]
-        columns = ["study", "run", "variant", "seed", *_NAMES[3:], "score"]
-        if not parts:
-            return pd.DataFrame(columns=columns)
-        found = pd.concat(parts, ignore_index=True)[columns]
+        columns: dict[str, list[Any]] = {name: [] for name in (*_NAMES[:3], "seed", *_NAMES[3:], "score")}
+        for head, facts in self._scored():
+            count = len(facts["item"])
+            for metric, values in sorted(facts["scores"].items()):
+                if len(values) != count:
+                    continue
+                for name, value in {**head, "metric": metric}.items():
+                    columns[name] += [value] * count
+                for name in ("item", "subtask", "cluster", "prompt"):
+                    columns[name] += facts[name]
+                columns["score"] += values
         # A million texts of which a few thousand differ: as categories 40 times smaller.
-        return found.astype(dict.fromkeys(_NAMES, "category"))
+        types: dict[str, str] = {**dict.fromkeys(_NAMES, "category"), "seed": "Int64", "score": "float64"}
+        return pd.DataFrame(columns).astype(types)
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:

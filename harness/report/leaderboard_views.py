@@ -51,6 +51,10 @@ def notes(board: Board) -> list[str]:
         lines.append("Score: mean over the tasks of (score - chance) / (1 - chance), in per cent; 0 is guessing.")
     elif board.chance:
         lines.append(f"Guessing scores {wording.percent(board.chance)}.")
+    if board.further:
+        lines.append(
+            f"{board.further:,} further rows with lower scores are not shown; the ranges count them as not told apart."
+        )
     if len(board.rows) > 1:
         sure = f"{100 * (1 - board.level):g} %"
         lines.append(

@@ -17,6 +17,7 @@ from harness.report.leaderboard import Board, Row
 from harness.report.page import shell
 
 _WIDTH = 150
+_NAMED = 5
 
 
 def as_html(boards: Sequence[Board], runs: int) -> str:
@@ -51,7 +52,7 @@ def _board(board: Board) -> dict[str, Any]:
                 "filter": row.filter or "-",
                 "seeds": views.seeds(row),
                 "seed_count": len(row.seeds),
-                "where": ", ".join(f"{origin.run} {origin.arm}" for origin in row.origins),
+                "where": _where(row),
             }
         )
     return {
@@ -65,6 +66,13 @@ def _board(board: Board) -> dict[str, Any]:
         "zero": axis.place(board.chance),
         "conditions": sorted(board.conditions.items()),
     }
+
+
+def _where(row: Row) -> str:
+    """Return the runs and arms of a row; of many the first ones, as the JSON has all."""
+    names = [f"{origin.run} {origin.arm}" for origin in row.origins]
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True, slots=True)
