@@ -18,15 +18,17 @@ from harness.evaluate.engines import Engine, EngineName, Setting
 from harness.evaluate.predictions import Predictions
 from harness.plan import Kind
 from harness.progress import Progress
+from harness.report.averages import TaskHead
 from harness.report.graph import gib
-from harness.report.join import TaskHead, assemble, run_of
+from harness.report.join import assemble, run_of
 from harness.report.result import Result
 from harness.runner import Runner, State, free_bytes
 from harness.stages import Context
 from harness.stages.evaluation import EvaluationStages, opened, require_isolation
 from harness.store import Runs, Store
 from harness.study import Study, load_pretraining, load_recipe, load_study
-from harness.study.choice import BASE_ARM, Choice, choose, definition, runs, score_name
+from harness.study.choice import Choice, choose, completed, definition, runs, score_name
+from harness.study.judging import SHUFFLED_ARM
 from harness.train import base as bases
 from harness.train import budget
 
@@ -50,9 +52,10 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What the training of one arm under one seed costs; `estimated` where the data has not been read."""
+    """What the training of one arm under one of its seeds costs; `estimated` where the data has not been read."""
 
     arm: str
+    seeds: int
     chats: int
     tokens: int
     steps: int
@@ -83,6 +86,7 @@ class Ablation:
             limit=request.limit,
             profiles=request.profiles,
         )
+        self.study = completed(self.study, self.choice)
         self.recipe = load_recipe(self.study.recipe, beside=self.study_file)
         self.pretraining = load_pretraining(self.study, self.study_file)
         self.machine = self.recipe.machine
@@ -101,7 +105,7 @@ class Ablation:
         self.store = Store(request.results)
         self.engine = Engine(log=request.results / "logs" / "engine.txt")
         prints = fingerprints.of(
-            self.study, self.study_file, tasks=asked, arms=self.choice.arms, data_dir=request.data_dir, dry=dry
+            self.study, self.study_file, tasks=asked, arms=self.choice.variants, data_dir=request.data_dir, dry=dry
         )
         self.evaluation = self._evaluation(asked, prints.engine)
         context = Context(
@@ -232,16 +236,18 @@ class Ablation:
         size = budget.footprint(base=model, recipe=self.recipe, machine=self.machine)
         assumed = self.study.estimate
         found = []
-        for arm in self.choice.arms:
-            if arm == BASE_ARM:
-                continue
-            variant = self.runner.peek(f"variant/{arm}")
-            training = self.runner.peek(f"train/{arm}/{self.choice.seeds[0]}")
-            chats = int(variant.facts["chats"]) if variant else assumed.chats.get(arm, 0)
+        for arm in self.choice.trained:
+            data, seeds = self.choice.data_of(arm), self.choice.seeds_of(arm)
+            variant = self.runner.peek(f"variant/{data}")
+            training = self.runner.peek(f"train/{arm}/{seeds[0]}")
+            # Shuffling moves answers and takes no chat away.
+            expected = self.choice.reference if arm == SHUFFLED_ARM else data
+            chats = int(variant.facts["chats"]) if variant else assumed.chats.get(expected, 0)
             tokens = int(training.facts["tokens"]) if training else None
             found.append(
                 Forecast(
                     arm=arm,
+                    seeds=len(seeds),
                     chats=chats,
                     tokens=chats * assumed.tokens_per_chat * self.recipe.epochs if tokens is None else tokens,
                     steps=budget.total_steps(

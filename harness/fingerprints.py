@@ -20,7 +20,7 @@ from harness.errors import InputError
 from harness.evaluate import catalog, sandbox
 from harness.plan import EXECUTION, Fingerprints
 from harness.store import sha256_of
-from harness.study.choice import BASE_ARM
+from harness.study.judging import BASE_ARM
 from harness.study.model import Base, BaseKind, Source, Study
 from harness.train import base as bases
 

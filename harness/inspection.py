@@ -15,7 +15,7 @@ from harness.ablation import Ablation
 from harness.errors import InputError
 from harness.evaluate.requests import Request
 from harness.store.files import read_jsonl
-from harness.study.choice import BASE_ARM, score_name
+from harness.study.choice import score_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +105,7 @@ class Inspection:
         info = self._ablation.infos[task]
         given: dict[str, list[Given]] = {item: [] for item in requests}
         for arm in arms:
-            own = None if arm == BASE_ARM else self._seed(seed)
+            own = self._seed(arm, seed)
             scores = {
                 row["item"]: row
                 for row in read_jsonl(self._folder(score_name(arm, own, task)) / "scores.jsonl")
@@ -132,11 +132,13 @@ class Inspection:
             for item in requests
         }
 
-    def _seed(self, seed: int | None) -> int:
-        seeds = self._ablation.choice.seeds
-        if seed is not None and seed not in seeds:
-            raise InputError(f"Seed {seed} is none of the study's: {', '.join(map(str, seeds))}.")
-        return seeds[0] if seed is None else seed
+    def _seed(self, arm: str, seed: int | None) -> int | None:
+        """Return the seed of an arm's checkpoint: of an arm with seeds of its own the one in the same place."""
+        choice = self._ablation.choice
+        if seed is not None and seed not in choice.seeds:
+            raise InputError(f"Seed {seed} is none of the study's: {', '.join(map(str, choice.seeds))}.")
+        own = choice.seeds_of(arm)
+        return own[0 if seed is None else choice.seeds.index(seed)] if own else None
 
     def _folder(self, stage: str) -> Path:
         """Return the folder of a stage that has run."""

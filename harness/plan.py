@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.study.choice import BASE_ARM, Choice, runs, score_name
+from harness.study.choice import Choice, completed, runs, score_name
 from harness.study.model import BaseKind, Evaluation, Machine, Recipe, Study
 
 
@@ -90,13 +90,13 @@ class Fingerprints:
 def build(
     study: Study, choice: Choice, *, recipe: Recipe, pretraining: Recipe | None, machine: Machine, prints: Fingerprints
 ) -> list[Stage]:
-    """Return the stages of a study in an order in which they can run."""
+    """Return the stages of a study, with those of its controls, in an order in which they can run."""
+    study = completed(study, choice)
     overlap = overlap_stages(study, choice, prints)
-    arms = [arm for arm in choice.arms if arm != BASE_ARM]
     return ordered(
         [
             # Before the items, which take minutes: chats that cannot be read are said at once.
-            *data_stages(study, arms, prints, "overlap" if overlap else None),
+            *data_stages(study, choice.variants, prints, "overlap" if overlap else None),
             *[_items(study, task, prints, name=f"items/{task}", limit=choice.limit) for task in choice.definitions],
             *overlap,
             base_stage(study, pretraining, prints),
@@ -185,9 +185,15 @@ def _lineage(study: Study, name: str, prints: Fingerprints) -> list[dict[str, An
     return found
 
 
+# Fields that variants got after the first records were published: they enter only the keys of variants that set them.
+_LATER_FIELDS = ("share",)
+
+
 def _treatment(study: Study, name: str, prints: Fingerprints) -> dict[str, Any]:
     """Return what a variant does to its parent; the order in which labels and values are listed is no part of it."""
-    settings = study.variants[name].model_dump(mode="json", exclude={"parent", "size_of"})
+    variant = study.variants[name]
+    unset = {field for field in _LATER_FIELDS if field not in variant.model_fields_set}
+    settings = variant.model_dump(mode="json", exclude={"parent", "size_of", *unset})
     return {
         **settings,
         "labels": sorted(settings["labels"]),
@@ -222,8 +228,7 @@ def overlap_stages(study: Study, choice: Choice, prints: Fingerprints) -> list[S
             settings={},
             inputs={"chats": f"variant/{arm}", "overlap": "overlap"},
         )
-        for arm in choice.arms
-        if arm != BASE_ARM
+        for arm in choice.variants
     ]
     return [*extra, overlap, *exposures]
 
@@ -244,12 +249,11 @@ def _train_stages(choice: Choice, recipe: Recipe, machine: Machine, prints: Fing
             name=f"train/{arm}/{seed}",
             kind=Kind.TRAIN,
             settings={"recipe": recipe.identity(), "seed": seed, "packages": prints.training},
-            inputs={"data": f"variant/{arm}", "base": "base"},
+            inputs={"data": f"variant/{choice.data_of(arm)}", "base": "base"},
             arguments={"arm": arm, "machine": machine},
         )
-        for arm in choice.arms
-        if arm != BASE_ARM
-        for seed in choice.seeds
+        for arm in choice.trained
+        for seed in choice.seeds_of(arm)
     ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError, nearest
-from harness.report import documents, items, join, markdown, page
+from harness.report import documents, items, join, latex, markdown, page
 from harness.report.page import outcomes, texts
 from harness.report.result import Result
 from harness.store import Runs, Store, write_atomic
@@ -52,6 +52,7 @@ def write(result: Result, reports: Path, results: Path, *, sections: Sequence[pa
     folder = reports / result.study / result.selection
     write_atomic(folder / "report.md", markdown.as_markdown(result))
     write_atomic(folder / "report.csv", documents.as_csv(result))
+    write_atomic(folder / "report.tex", latex.as_latex(result))
     write_atomic(folder / "report.json", documents.as_json(result))
     write_atomic(folder / "items.parquet", items.as_parquet(result))
     write_atomic(folder / "index.html", _page(result, results, sections))

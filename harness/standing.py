@@ -59,7 +59,7 @@ def standing(request: Request) -> Standing:
     Raises:
         InputError: a folder is none, a run or record was changed or is gone, or no run has the task or the metric.
     """
-    reader, runs = _Reader(), 0
+    reader, runs = Reader(), 0
     entries: list[Entry] = []
     tasks: set[str] = set()
     metrics: set[str] = set()
@@ -96,7 +96,7 @@ class _Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class Reader:
     """Turns records into entries; keeps what several runs share."""
 
     _known: dict[tuple[Any, ...], _Scored] = field(default_factory=dict)

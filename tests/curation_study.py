@@ -24,7 +24,8 @@ from harness.stages.evaluation import EvaluationStages
 from harness.store import Store, sha256_of
 from harness.store.files import write_jsonl
 from harness.study import load_pretraining, load_recipe, load_study
-from harness.study.choice import BASE_ARM, Choice
+from harness.study.choice import Choice
+from harness.study.judging import BASE_ARM
 
 REFUSAL = "I'm sorry, but I can't assist with that."
 HEAD = """

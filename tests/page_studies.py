@@ -22,9 +22,9 @@ SHOT = (
 
 
 def drawn(rate: float, items: int, seed: int, shared: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return 0 and 1 [items], of which most depend on the item alone."""
+    """Return 0 and 1 [items], of which most depend on the item alone: about a third of the items flip under a seed."""
     own = np.random.default_rng([seed, int(1000 * rate)]).random(items)
-    return ((0.8 * shared + 0.2 * own) < rate).astype(float)
+    return ((0.6 * shared + 0.4 * own) < rate).astype(float)
 
 
 def study(
@@ -48,9 +48,14 @@ def study(
         scores += own
         texts[name] = _texts(own, arms, extra, generated=number % 2 == 1)
     judged = compare.judge({row.task: row.gap for row in rows})
+    lucky = compare.judge({row.task: row.controls[-1].gap for row in rows}) if rows[0].controls else None
     smallest = {row.task: 0.021 + 0.01 * number for number, row in enumerate(rows)}
     rows = [
-        replace(row, judgement=replace(judged.tasks[row.task], smallest=smallest[row.task], seeds_needed=8))
+        replace(
+            row,
+            judgement=replace(judged.tasks[row.task], smallest=smallest[row.task], seeds_needed=8),
+            controls=tuple(replace(one, judgement=lucky.tasks[row.task] if lucky else None) for one in row.controls),
+        )
         for row in rows
     ]
     shown = result(
@@ -91,6 +96,7 @@ def _task(name: str, items: int, subjects: int, arms: Sequence[str], effect: flo
                     items=tuple(ids),
                     clusters=tuple(of),
                     prompts=tuple(ids),
+                    subtasks=tuple(leaf.removeprefix(f"{name}_") for leaf in of),
                     metrics={"acc": tuple(map(float, row))},
                 )
             )
@@ -110,7 +116,7 @@ def _task(name: str, items: int, subjects: int, arms: Sequence[str], effect: flo
     ]
     return TaskRow(
         task=name,
-        title=name.upper(),
+        title=name.upper() if name.isidentifier() else name,
         metric="acc",
         chance=0.25,
         items=items,
@@ -137,7 +143,7 @@ def _texts(sets: Sequence[ScoreSet], arms: Sequence[str], extra: str, *, generat
         asked={
             item: Asked(
                 shared=(0,),
-                own=f"Question {item}: {extra} " + "which of these would you say is the case? " * 8,
+                own=f"Question {item}: {extra} " + "which of these would you say is the case? " * 10,
                 choices=() if generated else (" A", " B", f" C{extra}", " D"),
             )
             for item in items

@@ -19,6 +19,7 @@ from harness.runner import Runner
 from harness.store import Record, Store, stage_key
 from harness.study import Machine, Recipe, Study, load_recipe, load_study
 from harness.study.choice import choose, definition
+from harness.study.judging import Rule
 
 STUDIES = ["pocket", "smollm2", "poison-of-alignment"]
 DATA = ("chats", "clean", "label", "variant/")
@@ -194,8 +195,8 @@ def test_changing_the_pretraining_changes_the_base_and_every_model_but_no_data()
 def test_every_seed_trains_another_model_on_the_same_data() -> None:
     before = keys(**shipped("pocket"))
     trainings = [key for name, key in before.items() if name.startswith("train/")]
-    assert len(trainings) == 9
-    assert len(set(trainings)) == 9
+    assert len(trainings) == 12, "three arms, and the reference's data again"
+    assert len(set(trainings)) == 12
     assert not any(
         name.split("/")[0] in ("chats", "clean", "label", "variant") and name[-1].isdigit() for name in before
     )
@@ -204,8 +205,37 @@ def test_every_seed_trains_another_model_on_the_same_data() -> None:
 def test_adding_a_seed_changes_no_key_that_was_there() -> None:
     before = keys(**shipped("pocket"))
     after = keys(**{**shipped("pocket"), **with_study("pocket", seeds=(0, 1, 2, 3))})
-    assert before.items() <= after.items()
-    assert {name.split("/")[2] for name in after.keys() - before.keys()} == {"3"}
+    own = {name: key for name, key in before.items() if "/again/" not in name}
+    assert own.items() <= after.items()
+    assert {name.split("/")[2] for name in after.keys() - before.keys() if "/again/" not in name} == {"3"}
+
+
+def test_the_trainings_of_the_same_data_are_found_again_as_the_references_own_when_seeds_are_added() -> None:
+    before = keys(**shipped("pocket"))
+    after = keys(**{**shipped("pocket"), **with_study("pocket", seeds=(0, 1, 2, 3, 4, 5))})
+    again = {seed: key for name, key in before.items() if name.startswith("train/again/") for seed in [name[12:]]}
+    assert list(again) == ["3", "4", "5"]
+    assert {seed: after[f"train/aligned/{seed}"] for seed in again} == again
+    assert [name for name in after if name.startswith("train/again/")] == [
+        f"train/again/{seed}" for seed in range(6, 12)
+    ]
+
+
+def test_controls_add_stages_and_change_no_key_that_is_there_without_them() -> None:
+    without = keys(**{**shipped("pocket"), **with_part("pocket", "controls", same_data=False)})
+    every = keys(**{**shipped("pocket"), **with_part("pocket", "controls", shuffled=0.3)})
+    assert without.items() < keys(**shipped("pocket")).items() < every.items()
+    assert {"variant/shuffled", "train/shuffled/0", "score/shuffled/2/pocket_drop"} <= every.keys()
+    assert not any("again" in name or "shuffled" in name for name in without)
+    more = keys(**{**shipped("pocket"), **with_part("pocket", "controls", shuffled=0.4)})
+    changed = {name for name in every if every[name] != more[name]}
+    assert changed == {name for name in every if "/shuffled" in name}
+
+
+def test_how_a_study_is_judged_changes_no_key() -> None:
+    rule = {"margin": 7.0, "margins": {"pocket_drop": 2.0}, "primary": "pocket_mmlu", "confidence": 0.9}
+    assert set(rule) == set(Rule.model_fields)
+    assert changes("pocket", **with_part("pocket", "verdict", **rule)) == set()
 
 
 def test_asking_for_fewer_seeds_or_tasks_changes_no_key_but_that_of_what_is_looked_for_in_the_chats() -> None:
@@ -251,7 +281,9 @@ def test_renaming_a_variant_does_not_change_its_keys(name: str) -> None:
     assert {
         "/".join(back.get(part, part) for part in stage.split("/")): key for stage, key in renamed.items()
     } == before
-    assert not set(renamed) & {stage for stage in before if stage.startswith(("variant/", "train/"))}
+    assert not set(renamed) & {
+        stage for stage in before if stage.startswith(("variant/", "train/")) and "/again/" not in stage
+    }
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -239,8 +239,11 @@ def test_every_option_of_a_variant_bears_identity_and_its_name_is_an_argument() 
     assert [stage.arguments["name"] for stage in stages] == ["aligned", "clean", "random"]
     assert not any("aligned" in str(stage.settings) for stage in stages)
     for stage in stages:
-        # Those two name other variants: what these do stands in their place.
-        assert set(stage.settings["lineage"][-1]) == set(Variant.model_fields) - {"parent", "size_of"}
+        # Those two name other variants: what these do stands in their place. The share came later, and only a
+        # variant that sets it has it.
+        assert set(stage.settings["lineage"][-1]) == set(Variant.model_fields) - {"parent", "size_of", "share"}
+    shuffled = {"treatment": "shuffle_answers", "share": 0.3}
+    assert variant_key("s", s=shuffled) != variant_key("s", s=shuffled | {"share": 0.4})
 
 
 def test_what_a_random_ancestor_matches_is_part_of_its_children() -> None:

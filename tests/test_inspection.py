@@ -14,7 +14,7 @@ from harness.errors import InputError
 from harness.evaluate.requests import Answer, Ask, Request
 from harness.inspection import Inspection, Shown
 from harness.store.files import write_jsonl
-from harness.study.choice import score_name
+from harness.study.choice import Choice, score_name
 
 EVIL = "\x1b]0;title\x07\x1b[31m[bold]red[/bold] \u202eright to left " + "x" * 5000
 
@@ -44,8 +44,14 @@ def study(
             own = {"scores": {"[b]acc[/b]": score if arm == "clean" else 0.0}, "extracted": {"none": EVIL}}
             write_jsonl(folder(score_name(arm, 0, task)) / "scores.jsonl", ({"item": name, **own} for name in names))
     return SimpleNamespace(
-        choice=SimpleNamespace(
-            definitions=tuple(items), arms=("aligned", "clean"), seeds=(0,), reference="aligned", treated="clean"
+        choice=Choice(
+            reference="aligned",
+            treated="clean",
+            arms=("aligned", "clean"),
+            seeds=(0,),
+            tasks=tuple(items),
+            profiles=("lm-eval",),
+            limit=0,
         ),
         study=SimpleNamespace(name="own"),
         infos={task: SimpleNamespace(primary="[b]acc[/b]") for task in items},

@@ -189,9 +189,10 @@ def test_the_share_of_answers_in_which_nothing_was_found_is_counted_by_arm() -> 
     shown = assembled(change)
     mmlu, drop = shown.tasks
     # (6 + 3 + 0) of 3 seeds x 12 items.
-    assert mmlu.unextracted == pytest.approx({"base": 1.0, "aligned": 0.0, "clean": 0.25, "random": 0.0})
+    assert mmlu.unextracted == pytest.approx({"base": 1.0, "aligned": 0.0, "clean": 0.25, "random": 0.0, "again": 0.0})
     assert drop.unextracted == {}, "where nothing is extracted by a pattern, nothing is counted"
-    line = "pocket MMLU: no answer found in the text of: base 100.0 %, aligned 0.0 %, clean 25.0 %, random 0.0 %."
+    arms = "base 100.0 %, aligned 0.0 %, clean 25.0 %, random 0.0 %, again 0.0 %"
+    line = f"pocket MMLU: no answer found in the text of: {arms}."
     for name in ("markdown", "terminal"):
         assert line in words(everywhere(shown)[name]), name
         assert "pocket DROP: no answer" not in words(everywhere(shown)[name])
@@ -224,5 +225,5 @@ def test_shortened_prompts_are_summed_over_all_checkpoints() -> None:
     for count, name in enumerate(sorted(name for name in found if name.startswith("predict/"))):
         found[name] = replace(found[name], facts={"shortened_prompts": count, "unfinished": 0})
     [row] = assemble(study=study, choice=choice, infos=INFOS, records=found).tasks
-    assert row.shortened_prompts == 0 + 1 + 2 + 3
-    assert json.loads(documents.as_json(result(row)))["tasks"][0]["shortened_prompts"] == 6
+    assert row.shortened_prompts == 0 + 1 + 2 + 3 + 4
+    assert json.loads(documents.as_json(result(row)))["tasks"][0]["shortened_prompts"] == 10

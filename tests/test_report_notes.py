@@ -37,7 +37,9 @@ def test_the_treated_arm_is_also_set_against_the_control_of_its_size() -> None:
     controlled = result(replace(row, controls=(random_control(row),)))
     assert "clean against random removal of as many chats" in words(printed(controlled))
     document = json.loads(documents.as_json(controlled))
-    assert document["tasks"][0]["against_controls"]["random"]["absolute"] == pytest.approx(row.gap.absolute)
+    [control] = document["tasks"][0]["controls"]
+    assert (control["kind"], control["reference"], control["treated"]) == ("random removal", "random", "clean")
+    assert control["gap"]["absolute"] == pytest.approx(row.gap.absolute)
     assert "No random control" not in words(printed(controlled))
     smaller = tuple(arm(name, chats=900 if name == "clean" else 1234) for name in ("base", "aligned", "clean"))
     assert "No random control" in words(printed(result(row, arms=smaller)))

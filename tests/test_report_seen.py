@@ -44,7 +44,7 @@ def record(**facts: Any) -> Record:
 
 def scored(arm_name: str, seed: int | None, task_name: str) -> Record:
     """Return the scores of one checkpoint, drawn for it."""
-    number = [BASE_ARM, "aligned", "clean", "random"].index(arm_name)
+    number = [BASE_ARM, "aligned", "clean", "random", "again", "shuffled", "masked"].index(arm_name)
     draw = np.random.default_rng([number, seed or 0, TASKS.index(task_name.removesuffix("_strict"))])
     return record(
         item=ITEMS,
@@ -72,9 +72,7 @@ def records(
     }
     if exposures is not None:
         found["overlap"] = record(words=13, tasks={})
-    for name in choice.arms:
-        if name == BASE_ARM:
-            continue
+    for name in choice.variants:
         found[f"variant/{name}"] = record(chats=80, dropped={}, treated=treated.get(name, {}))
         if exposures is not None:
             found[f"exposure/{name}"] = record(items=exposures.get(name, {}))

@@ -311,7 +311,7 @@ def study() -> Study:
 def test_the_default_pair_is_the_first_two_variants_with_base_and_control(study: Study) -> None:
     choice = choose(study, pair=(), seeds=None, tasks=None, limit=None)
     assert (choice.reference, choice.treated) == ("aligned", "clean")
-    assert choice.arms == ("base", "aligned", "clean", "random")
+    assert choice.arms == ("base", "aligned", "clean", "random", "again")
     assert choice.seeds == (0, 1, 2)
     assert choice.tasks == study.tasks
     assert choice.limit == 0
@@ -320,14 +320,14 @@ def test_the_default_pair_is_the_first_two_variants_with_base_and_control(study:
 def test_the_pair_keeps_its_order_and_brings_its_controls(study: Study) -> None:
     choice = choose(study, pair=("clean", "aligned"), seeds=2, tasks=["pocket_drop"], limit=7)
     assert (choice.reference, choice.treated) == ("clean", "aligned")
-    assert choice.arms == ("base", "clean", "aligned", "random")
+    assert choice.arms == ("base", "clean", "aligned", "random", "again")
     assert (choice.seeds, choice.tasks, choice.limit) == ((0, 1), ("pocket_drop",), 7)
 
 
 def test_a_pair_without_a_matched_arm_has_no_control_and_a_control_in_the_pair_is_listed_once(study: Study) -> None:
     assert choose(study, pair=("base", "aligned"), seeds=None, tasks=None, limit=None).arms == ("base", "aligned")
     arms = choose(study, pair=("random", "clean"), seeds=None, tasks=None, limit=None).arms
-    assert arms == ("base", "random", "clean")
+    assert arms == ("base", "random", "clean", "again")
 
 
 def test_the_profiles_are_the_studys_own_unless_others_are_asked_for(study: Study) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.data import alignment, variants
+from harness.data.fate import outline
 from harness.data.order import Member, ordered
 from harness.errors import InputError
 from harness.nouns import Action, Chat, Decision, Label, Role, Turn, TurnLabel
@@ -78,13 +79,13 @@ def build(
     lineage = study.lineage(name)
     twins = {one.size_of: study.lineage(one.size_of) for one in lineage if one.size_of}
     columns = sorted({column for one in lineage for column in one.harmful})
-    outlines = [variants.outline(chat, by_chat.get(chat.id, {}), columns) for chat in chats]
+    outlines = [outline(chat, by_chat.get(chat.id, {}), columns) for chat in chats]
     fates = variants.fates(outlines, lineage, twins, seed)
     variants.require_some(name, lineage[-1], fates)
     treated = [variants.apply(chat, fate, answer) for chat, fate in zip(chats, fates, strict=True)]
     decisions = [
-        variants.decision(outline, fate, left.id if left else "")
-        for outline, fate, left in zip(outlines, fates, treated, strict=True)
+        variants.decision(known, fate, left.id if left else "")
+        for known, fate, left in zip(outlines, fates, treated, strict=True)
     ]
     return [left for left in treated if left is not None], decisions
 
@@ -374,7 +375,7 @@ def test_a_column_or_value_of_harmful_that_no_chat_has_is_an_error() -> None:
     chats = [talk("no", kind="unsafe")]
     for harmful, message in (({"kidn": ["unsafe"]}, "no cleaned chat has the column 'kidn'"), ({"kind": ["x"]}, "'x'")):
         one = variant(treatment="selective", labels=["full_refusal"], harmful=harmful)
-        outlines = [variants.outline(chat, {1: Label.FULL_REFUSAL}, list(harmful)) for chat in chats]
+        outlines = [outline(chat, {1: Label.FULL_REFUSAL}, list(harmful)) for chat in chats]
         with pytest.raises(InputError, match=message):
             variants.require_harmful("s", [one], outlines)
 

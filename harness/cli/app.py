@@ -50,6 +50,7 @@ class Format(enum.StrEnum):
     JSON = "json"
     CSV = "csv"
     MARKDOWN = "markdown"
+    LATEX = "latex"
 
 
 @app.callback(invoke_without_command=True)

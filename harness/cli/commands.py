@@ -21,7 +21,7 @@ from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
 from harness.errors import InputError
 from harness.evaluate import catalog
-from harness.report import documents, graph, markdown, terminal
+from harness.report import documents, graph, latex, markdown, terminal
 from harness.report.result import Result
 from harness.study import load_study
 from harness.train import budget
@@ -67,7 +67,12 @@ def show(result: Result, format: str) -> None:
         for part in terminal.result_tables(result):
             console().print(part)
     else:
-        views = {"json": documents.as_json, "csv": documents.as_csv, "markdown": markdown.as_markdown}
+        views = {
+            "json": documents.as_json,
+            "csv": documents.as_csv,
+            "markdown": markdown.as_markdown,
+            "latex": latex.as_latex,
+        }
         sys.stdout.write(views[format](result))
     sys.stdout.flush()
 
@@ -95,13 +100,13 @@ def _plan(ablation: Ablation) -> None:
     title = f"{ablation.study.name}: {len(rows)} stages, {len(rows) - todo} cached, {todo} will run"
     out.print(graph.stage_table(title, graph.fold(rows)))
     forecast = ablation.forecast()
-    seeds = len(ablation.choice.seeds)
+    trainings = sum(arm.seeds for arm in forecast)
     mark = {True: "~", False: ""}
     out.print(
         graph.cost_table(
             [
                 {
-                    "arm": f"{arm.arm} x {seeds}",
+                    "arm": f"{arm.arm} x {arm.seeds}",
                     "chats": f"{mark[arm.estimated]}{arm.chats:,}",
                     "tokens": f"{mark[arm.estimated]}{arm.tokens:,}",
                     "steps": f"{mark[arm.estimated]}{arm.steps:,}",
@@ -119,12 +124,12 @@ def _plan(ablation: Ablation) -> None:
     lines = [
         f"Recipe {recipe.name}: ZeRO-{recipe.zero_stage}, {recipe.precision}, batch {recipe.global_batch} ="
         f" {machine.ranks} ranks x {machine.micro_batch} chats x {budget.accumulation(recipe, machine)} accumulation.",
-        f"Model: {model:,} parameters; {saved} checkpoints a training, {len(forecast) * seeds} trainings:"
-        f" {graph.gib(saved * len(forecast) * seeds * forecast[0].footprint.checkpoint)} in all."
+        f"Model: {model:,} parameters; {saved} checkpoints a training, {trainings} trainings:"
+        f" {graph.gib(saved * trainings * forecast[0].footprint.checkpoint)} in all."
         if model
         else "Model: size not known before the base model is there.",
         f"Items: {', '.join(ablation.choice.definitions)}; {ablation.choice.limit or 'all'} per task, for"
-        f" {len(forecast) * seeds + 1} checkpoints.",
+        f" {trainings + 1} checkpoints.",
     ]
     for line in lines:
         out.print(line, soft_wrap=False, markup=False)

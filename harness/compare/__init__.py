@@ -6,22 +6,31 @@ no task. Invariant: nothing here sees anything above L0.
 
 from harness.compare.gap import Claim, Estimate, Gap, gap, interval
 from harness.compare.pairing import Arm, Incomparable, Paired, Reason, pair
-from harness.compare.verdict import Judgement, Judgements, Verdict, holm, judge
+from harness.compare.power import Design, Method, planned
+from harness.compare.variance import Components
+from harness.compare.verdict import Judgement, Judgements, Overall, Verdict, Why, equivalence, holm, judge
 
 __all__ = [
     "Arm",
     "Claim",
+    "Components",
+    "Design",
     "Estimate",
     "Gap",
     "Incomparable",
     "Judgement",
     "Judgements",
+    "Method",
+    "Overall",
     "Paired",
     "Reason",
     "Verdict",
+    "Why",
+    "equivalence",
     "gap",
     "holm",
     "interval",
     "judge",
     "pair",
+    "planned",
 ]

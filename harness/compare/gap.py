@@ -1,9 +1,9 @@
 """How far apart two arms are, and how sure that is, over training runs (seeds) x test items.
 
-Owns point estimates and intervals. Does not pair arms (`pairing`), estimate variances (`variance`, which
+Owns point estimates, intervals and p-values. Does not pair arms (`pairing`), estimate variances (`variance`, which
 holds the formulas), judge gaps or correct over tasks. Invariant: the answer does not depend, to the last bit,
 on the order of items, seeds or clusters, and exchanging the arms exactly negates the absolute gap and its
-interval.
+interval. Row s of both arms stands for the same training seed where they have equally many rows (`seeds`).
 
 No spread: where every cluster has the same mean c, a t interval would have no width, even with one item. An
 exact bound takes its place: with confidence 1 - alpha at most p = 1 - (alpha/2)^(1/clusters) of unseen
@@ -16,28 +16,29 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
+from harness.compare.relative import Allowance, fieller
+from harness.compare.seeds import clearly_paired, correlated, moments
 from harness.compare.variance import (
     Clusters,
+    Components,
     Groups,
-    Runs,
     Scores,
+    components,
     covariance,
     grouped,
     item_means,
     mean_of,
+    quantile,
+    run_means,
     run_variance,
-    spread,
     totals,
 )
 from harness.errors import InputError
-
-SMALLEST_DENOMINATOR = 0.01
-"""Reference mean below which a relative gap is not stated: 1 item of 164 would change it by 60 %."""
 
 ROUNDING = 1e-12
 """Cluster means closer than this are equal: scores lie in [0, 1], so float noise stays under 1e-15 a term."""
@@ -63,11 +64,17 @@ class Estimate:
 class Gap:
     """Treated minus reference on one task; scores and gaps are fractions, not percentage points.
 
-    low, high: interval of `absolute` at `confidence`, within [-1, 1]; all of it where there is one cluster.
-    relative: absolute / reference, with its Fieller interval; all three None where the reference mean is
-        under 0.01 or not distinguishable from zero, which is exactly where the Fieller set is unbounded.
-    seeds: runs of the arm that has fewer. scope: DATA only with several runs in both arms.
-    standard_error, degrees: what `low` and `high` came from; None where they came from the exact bound.
+    Attributes:
+        low, high: interval of `absolute` at `confidence`, within [-1, 1]; all of it where there is one cluster.
+        relative: absolute / reference, with its Fieller interval; all three None where the reference mean is
+            under 0.01 or not distinguishable from zero, which is exactly where the Fieller set is unbounded.
+        seeds: runs of the arm that has fewer. scope: DATA only with several runs in both arms.
+        standard_error: root of `components.variance`. degrees: Satterthwaite's, to compare designs by; the interval
+            weighs the components one by one (`variance`). Both None where the exact bound set the interval.
+        components: the variance, split; None with one cluster, or in a gap that was not estimated here.
+        unanimous: effective number of clusters where they all agree on the gap and the exact bound holds, else None.
+        correlation: of the arms' run means over shared seeds; None with unequal numbers of runs, under 3, or no spread.
+        paired: whether it was so clear that the differences of the runs were used.
     """
 
     reference: float
@@ -84,6 +91,10 @@ class Gap:
     confidence: float
     standard_error: float | None
     degrees: float | None
+    components: Components | None = None
+    unanimous: float | None = None
+    correlation: float | None = field(default=None, compare=False)
+    paired: bool = False
 
     @property
     def called(self) -> bool:
@@ -95,19 +106,38 @@ class Gap:
     ) -> float:
         """Return the probability of a gap at least this far from `shift`, were `shift` the true gap.
 
+        Two-sided it is below 1 - confidence exactly where the interval excludes `shift`.
+
         Args:
             shift: the gap under the null hypothesis, a fraction.
             alternative: "greater" for the one-sided test that the true gap is above `shift`, "less" for below.
         """
-        from scipy.special import stdtr  # slow to import
+        p, level = self._two_sided(shift), 1 - self.confidence
+        p = max(p, level) if self.low <= shift <= self.high else min(p, math.nextafter(level, 0))
+        if alternative == "two-sided" or self._unknown:
+            return p
+        above = self.absolute > shift
+        return p / 2 if above is (alternative == "greater") else 1 - p / 2
 
-        if self.standard_error is None or self.degrees is None:
+    @property
+    def _unknown(self) -> bool:
+        """True where one cluster says nothing of others."""
+        return self.components is None and self.standard_error is None
+
+    def _two_sided(self, shift: float) -> float:
+        """Invert the interval: the largest alpha at which it still holds `shift`."""
+        distance = abs(self.absolute - shift)
+        if self._unknown:
             return 1.0
-        if not math.isfinite(self.standard_error):
-            return 1.0
-        statistic = (self.absolute - shift) / self.standard_error
-        below = float(stdtr(self.degrees, statistic))
-        return {"greater": 1 - below, "less": below, "two-sided": 2 * min(below, 1 - below)}[alternative]
+        if self.components is None:
+            parts = Components(item_total=(self.standard_error or 0.0) ** 2, item_degrees=self.degrees or 1.0)
+            return parts.p_value(distance)
+        p = self.components.p_value(distance)
+        if self.unanimous is None or distance == 0:
+            return p
+        room = self.absolute + 1 if self.absolute > shift else 1 - self.absolute
+        unseen = min(1.0, distance / room) if room > 0 else 1.0
+        return max(p, min(1.0, 2 * math.pow(1 - unseen, self.unanimous)))
 
 
 def gap(
@@ -136,37 +166,41 @@ def gap(
         InputError: shapes that do not match, NaN, scores outside [0, 1], an impossible confidence.
     """
     del seed
-    arms = _checked(reference, "reference", weights, confidence), _checked(treated, "treated", weights, confidence)
+    arms = _checked(reference, "reference", confidence), _checked(treated, "treated", confidence)
     if arms[0].shape[1] != arms[1].shape[1]:
         raise InputError(f"reference has {arms[0].shape[1]} items, treated {arms[1].shape[1]}; pair the arms first")
-    groups = grouped(clusters, arms[0].shape[1])
-    base, other = (item_means(arm) for arm in arms)
-    difference = other - base
-    means = mean_of(arms[0].ravel()), mean_of(arms[1].ravel())
-    absolute = means[1] - means[0]
-    runs = run_variance(arms, groups) if min(arm.shape[0] for arm in arms) > 1 else None
-    weight = 1 / arms[0].shape[0] + 1 / arms[1].shape[0]
+    groups = grouped(clusters, arms[0].shape[1], weights)
+    per_run = run_means(arms[0], groups), run_means(arms[1], groups)
+    values = item_means(arms[0]), item_means(arms[1])
+    means = mean_of(per_run[0]), mean_of(per_run[1])
+    absolute, difference = means[1] - means[0], values[1] - values[0]
+    correlation = correlated(*per_run)
+    parts, paired = _components(arms, difference, groups, clearly_paired(*per_run))
 
     bound = _bound(difference, absolute, -1.0, groups, confidence)
-    error, degrees, quantile = spread(difference, groups, runs, weight, confidence)
-    low, high = _limits(absolute, error, quantile, bound, -1.0)
-    widened = None if bound is None else (low, high)
-    relative, relative_low, relative_high = _relative(arms, (base, other), means, groups, runs, quantile, widened)
+    low, high = _limits(absolute, parts, bound, -1.0, confidence)
+    allowance = _allowance(values, per_run, parts, groups, confidence, paired)
+    ratio = _relative(means, allowance, None if bound is None else (low, high))
+    spread = parts if bound is None else None
     return Gap(
         reference=means[0],
         treated=means[1],
         absolute=absolute,
         low=low,
         high=high,
-        relative=relative,
-        relative_low=relative_low,
-        relative_high=relative_high,
-        seeds=min(arm.shape[0] for arm in arms),
-        items=arms[0].shape[1],
-        scope=Claim.CHECKPOINTS if runs is None else Claim.DATA,
+        relative=ratio[0],
+        relative_low=ratio[1],
+        relative_high=ratio[2],
+        seeds=min(len(each) for each in per_run),
+        items=len(difference),
+        scope=Claim.DATA if min(len(each) for each in per_run) > 1 else Claim.CHECKPOINTS,
         confidence=confidence,
-        standard_error=error if bound is None else None,
-        degrees=degrees if bound is None else None,
+        standard_error=None if spread is None else math.sqrt(spread.variance),
+        degrees=None if spread is None else spread.satterthwaite,
+        components=parts,
+        unanimous=None if bound is None else groups.effective,
+        correlation=correlation,
+        paired=paired,
     )
 
 
@@ -181,35 +215,48 @@ def interval(
     Raises:
         InputError: as for `gap`.
     """
-    arm = _checked(scores, "scores", weights, confidence)
-    groups = grouped(clusters, arm.shape[1])
-    mean, values = mean_of(arm.ravel()), item_means(arm)
-    runs = run_variance((arm,), groups) if arm.shape[0] > 1 else None
+    arm = _checked(scores, "scores", confidence)
+    groups = grouped(clusters, arm.shape[1], weights)
+    mean, values = mean_of(run_means(arm, groups)), item_means(arm)
+    runs = run_variance((arm,), groups) if arm.shape[0] > 1 and len(groups.sizes) > 1 else None
     bound = _bound(values, mean, 0.0, groups, confidence)
-    error, _, quantile = spread(values, groups, runs, 1 / arm.shape[0], confidence)
-    low, high = _limits(mean, error, quantile, bound, 0.0)
+    low, high = _limits(mean, components(values, groups, runs, 1 / arm.shape[0]), bound, 0.0, confidence)
     return Estimate(mean=mean, low=low, high=high)
 
 
-def _checked(scores: Scores, name: str, weights: Scores | None, confidence: float) -> Scores:
-    """Return weighted scores as a C-ordered float64 array, so that sums over seeds do not depend on memory layout."""
+def _checked(scores: Scores, name: str, confidence: float) -> Scores:
+    """Return scores as a float64 array, or name the first that is none."""
     array = np.ascontiguousarray(scores, dtype=np.float64)
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(f"{name}: shape {array.shape}; give [seeds, items] with at least one of each")
-    if not bool(((array >= 0) & (array <= 1)).all()):
-        seed, item = (int(i) for i in np.argwhere(~((array >= 0) & (array <= 1)))[0])
+    fine = (array >= 0) & (array <= 1)
+    if not bool(fine.all()):
+        seed, item = (int(i) for i in np.argwhere(~fine)[0])
         raise InputError(
             f"{name}: score {array[seed, item]} of seed {seed}, item {item} is not in [0, 1]; score every item"
         )
     if not 0 < confidence < 1:
         raise InputError(f"confidence is {confidence}; give a fraction between 0 and 1, such as 0.95")
-    return array if weights is None else array * weights
+    return array
+
+
+def _components(
+    arms: Sequence[Scores], difference: Scores, groups: Groups, paired: bool
+) -> tuple[Components | None, bool]:
+    """Return the variance of the gap and whether it is that of paired runs; else both arms' runs are pooled."""
+    counts = arms[0].shape[0], arms[1].shape[0]
+    weight = 1 / counts[0] + 1 / counts[1]
+    if min(counts) == 1 or len(groups.sizes) == 1:
+        return components(difference, groups, None, weight), False
+    runs = run_variance(arms, groups)
+    if paired and runs.seed > 2 * runs.both:
+        return components(difference, groups, run_variance((arms[1] - arms[0],), groups), 1 / counts[0]), True
+    return components(difference, groups, runs, weight), False
 
 
 def _bound(values: Scores, mean: float, least: float, groups: Groups, confidence: float) -> tuple[float, float] | None:
     """Exact interval within [least, 1] where all clusters have the same mean; None where they differ."""
-    sizes = np.array(groups.shares) * values.size
-    levels = totals(values, groups) / sizes
+    levels = totals(values, groups) / groups.sizes if groups.codes is not None else values
     if len(levels) == 1:
         return least, 1.0
     if float(levels.max() - levels.min()) > ROUNDING:
@@ -219,46 +266,48 @@ def _bound(values: Scores, mean: float, least: float, groups: Groups, confidence
 
 
 def _limits(
-    mean: float, error: float, quantile: float, bound: tuple[float, float] | None, least: float
+    mean: float, parts: Components | None, bound: tuple[float, float] | None, least: float, confidence: float
 ) -> tuple[float, float]:
-    """Return the t interval, no narrower than the bound, clamped to [least, 1]."""
-    half = error * quantile if error > 0 else 0.0
+    """Return the interval around the mean, no narrower than the bound, clamped to [least, 1]."""
+    half = math.inf if parts is None else parts.half_width(1 - confidence)
     low, high = mean - half, mean + half
     if bound is not None:
         low, high = min(low, bound[0]), max(high, bound[1])
     return max(least, low), min(1.0, high)
 
 
-def _relative(
-    arms: Sequence[Scores],
+def _allowance(
     values: Sequence[Scores],
-    means: tuple[float, float],
+    per_run: Sequence[Scores],
+    parts: Components | None,
     groups: Groups,
-    runs: Runs | None,
-    quantile: float,
-    widened: tuple[float, float] | None,
-) -> tuple[float, float, float] | tuple[None, None, None]:
-    """Return treated / reference - 1 and its interval; nothing where the guard of `Gap.relative` holds.
+    confidence: float,
+    paired: bool,
+) -> Allowance | None:
+    """Split the squared half-width of the gap into those of the arms, so that the ratio's interval agrees with it."""
+    if parts is None:
+        return None
+    square = quantile(parts.item_degrees, 1 - confidence) ** 2
+    below, above = (square * covariance(each, each, groups) for each in values)
+    across = square * covariance(values[0], values[1], groups)
+    run = parts.allowances(1 - confidence)[1]
+    if paired:
+        low, high, shared = moments(*per_run)
+        whole = low + high - 2 * shared
+        own = (run * low / whole, run * high / whole, run * shared / whole) if run > 0 else (0.0, 0.0, 0.0)
+    else:
+        counts = len(per_run[0]), len(per_run[1])
+        own = run * counts[1] / sum(counts), run * counts[0] / sum(counts), 0.0
+    return Allowance(reference=below + own[0], treated=above + own[1], both=across + own[2])
 
-    The ends are the ratios r with (treated - r reference)^2 = t^2 Var(treated - r reference), t being that of
-    the absolute interval, so that both exclude zero together (Fieller 1954). `widened` is the absolute
-    interval where the exact bound set it; the relative one then covers it too.
-    """
-    if len(groups.shares) == 1 or means[0] < SMALLEST_DENOMINATOR:
+
+def _relative(
+    means: tuple[float, float], allowance: Allowance | None, widened: tuple[float, float] | None
+) -> tuple[float, float, float] | tuple[None, None, None]:
+    """Return the relative gap and its interval; it covers `widened`, the absolute one where the exact bound set it."""
+    ratio, low, high = (None, None, None) if allowance is None else fieller(*means, allowance)
+    if ratio is None or low is None or high is None:
         return None, None, None
-    run = 0.0 if runs is None else max(0.0, runs.seed - runs.both)
-    below, above = (
-        covariance(value, value, groups) + run / arm.shape[0] for value, arm in zip(values, arms, strict=True)
-    )
-    across = covariance(values[0], values[1], groups)
-    square = quantile * quantile  # infinite where ** would raise
-    lead = means[0] ** 2 - square * below
-    if not lead > 0:
-        return None, None, None
-    half = means[0] * means[1] - square * across
-    last = means[1] ** 2 - square * above
-    root = math.sqrt(max(0.0, half**2 - lead * last))
-    low, high = (half - root) / lead - 1, (half + root) / lead - 1
     if widened is not None:
         low, high = min(low, widened[0] / means[0]), max(high, widened[1] / means[0])
-    return (means[1] - means[0]) / means[0], max(-1.0, low), high
+    return ratio, max(-1.0, low), high

@@ -1,77 +1,23 @@
 """Variants: the fork, where one treatment makes the difference between the arms.
 
 Owns what each treatment does to a chat. Does not label (see `alignment`) or order (see `order`). Invariant: what
-becomes of a chat depends on its own labels and columns, or on its own keyed hash and the amount to drop; no state
-is shared, and the order of the chats does not matter.
+becomes of a chat depends on its own labels and columns, or on keyed hashes of chats; no state is shared, and the order
+of the chats does not matter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from harness.data.reading.selection import texts
+from harness.data.fate import DOSE, RANDOM, SHUFFLED, Fate, Outline
+from harness.data.shuffling import shuffled
 from harness.errors import InputError
-from harness.nouns import Action, Chat, Decision, Label, Role, Turn
+from harness.nouns import Action, Chat, Decision, Turn
 from harness.randomness import keyed_hash
 from harness.study.curation import Treatment, Variant
 
-KEPT, RANDOM, DOSE = "kept", "random", "dose"
 _TENTHS = 10
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outline:
-    """What a treatment needs to know of a chat, so that the texts need not be in memory.
-
-    Attributes:
-        chat_id, source: the chat's.
-        labels: the label of each assistant turn, by its number.
-        words: whitespace-separated words of its assistant turns.
-        columns: the values, as `select` compares them, of the columns that some variant's `harmful` names.
-    """
-
-    chat_id: str
-    source: str
-    labels: Mapping[int, Label]
-    words: int
-    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fate:
-    """What becomes of a chat.
-
-    Attributes:
-        action: keep, drop, mask or change.
-        reason: "kept", "label:<label>" of the first turn acted on, "random", or "dose:<label>" where it was spared.
-        end: number of turns that stay, from the start; None = all.
-        masked: turns that bear no loss.
-        replaced: turns that get another answer.
-    """
-
-    action: Action = Action.KEEP
-    reason: str = KEPT
-    end: int | None = None
-    masked: tuple[int, ...] = ()
-    replaced: tuple[int, ...] = ()
-
-
-def outline(chat: Chat, labels: Mapping[int, Label], columns: Sequence[str] = ()) -> Outline:
-    """Return the outline of a labelled chat.
-
-    Raises:
-        AssertionError: when a label is missing: an unlabelled turn must not be taken for an unaligned one.
-    """
-    expected = [number for number, turn in enumerate(chat.turns) if turn.role is Role.ASSISTANT]
-    assert sorted(labels) == expected, f"wrong labels: {chat.id} ({chat.source})"
-    return Outline(
-        chat_id=chat.id,
-        source=chat.source,
-        labels=labels,
-        words=sum(len(turn.text.split()) for turn in chat.turns if turn.role is Role.ASSISTANT),
-        columns={name: texts(chat.attributes[name]) for name in columns if name in chat.attributes},
-    )
 
 
 def fates(
@@ -92,23 +38,33 @@ def fates(
             assert variant.size_of is not None
             matched = fates(outlines, twins[variant.size_of], twins, seed)
             found = _random(outlines, found, matched, variant, seed)
+        elif variant.treatment is Treatment.SHUFFLE_ANSWERS:
+            found = shuffled(outlines, found, variant, seed)
         elif variant.treatment is not Treatment.KEEP:
             found = [_treated(chat, before, variant, seed) for chat, before in zip(outlines, found, strict=True)]
     return found
 
 
-def apply(chat: Chat, fate: Fate, answer: Callable[[str, int], str]) -> Chat | None:
+def apply(
+    chat: Chat, fate: Fate, answer: Callable[[str, int], str], read: Callable[[int], Chat] | None = None
+) -> Chat | None:
     """Return the chat as its fate leaves it, or None where it is dropped.
 
     Args:
         answer: (chat id, turn) -> the answer that replaces the turn's.
+        read: place -> the cleaned chat there; None where no lineage shuffles.
     """
     if fate.action is Action.DROP:
         return None
     if fate.action is Action.KEEP:
         return chat
+    texts = {number: answer(chat.id, number) for number in fate.replaced}
+    for one in fate.borrowed:
+        assert read is not None, f"{chat.id} borrows an answer"
+        lender = read(one.chat)
+        texts[one.turn] = answer(lender.id, one.of) if one.replaced else lender.turns[one.of].text
     turns = tuple(
-        Turn(role=turn.role, text=answer(chat.id, number)) if number in fate.replaced else turn
+        Turn(role=turn.role, text=texts[number]) if number in texts else turn
         for number, turn in enumerate(chat.turns[: fate.end])
     )
     changed = turns != chat.turns
@@ -122,11 +78,16 @@ def decision(chat: Outline, fate: Fate, became: str) -> Decision:
         details.append(f"cut to {fate.end} turns")
     details += [f"turn {number} without loss" for number in fate.masked]
     details += [f"turn {number} replaced" for number in fate.replaced]
+    details += [f"turn {one.turn} answered by another chat" for one in fate.borrowed]
+    action, reason = fate.action, fate.reason
+    if reason == SHUFFLED and became == chat.chat_id:
+        # Two refusals in the same words: the answer moved, and nothing changed.
+        action, reason = Action.MASK if fate.masked else Action.KEEP, f"{SHUFFLED}:equal"
     return Decision(
         chat_id=chat.chat_id,
         step="variant",
-        action=fate.action,
-        reason=fate.reason,
+        action=action,
+        reason=reason,
         detail=", ".join(details),
         source=chat.source,
         became=became if became != chat.chat_id else "",
@@ -147,6 +108,16 @@ def require_some(name: str, variant: Variant, results: Sequence[Fate]) -> None:
     )
 
 
+def require_shuffled(name: str, lineage: Sequence[Variant], results: Sequence[Fate]) -> None:
+    """Raise an `InputError` when answers were to be shuffled and fewer than two chats were drawn for it."""
+    share = next((one.share for one in lineage if one.treatment is Treatment.SHUFFLE_ANSWERS), None)
+    if share is not None and not any(fate.borrowed for fate in results):
+        raise InputError(
+            f"Variant '{name}': of {len(results)} chats fewer than two with an answer were drawn to have their answers"
+            f" shuffled (share {share:g}). Raise the share, or take more chats."
+        )
+
+
 def require_harmful(name: str, lineage: Sequence[Variant], outlines: Sequence[Outline]) -> None:
     """Raise an `InputError` when no chat has a column of `harmful`, or none of its values: that would drop all."""
     for variant in lineage:
@@ -161,14 +132,11 @@ def require_harmful(name: str, lineage: Sequence[Variant], outlines: Sequence[Ou
 
 
 def _treated(chat: Outline, before: Fate, variant: Variant, seed: int) -> Fate:
-    """Apply one treatment to a chat; turns that an earlier treatment cut, masked or replaced are not seen again."""
+    """Apply one treatment to a chat; turns that an earlier one cut, masked, replaced or shuffled are not seen again."""
     turns = [
         number
         for number, label in sorted(chat.labels.items())
-        if label in variant.labels
-        and (before.end is None or number < before.end)
-        and number not in before.masked
-        and number not in before.replaced
+        if label in variant.labels and (before.end is None or number < before.end) and number not in before.untouchable
     ]
     if before.action is Action.DROP or not turns:
         return before
@@ -202,6 +170,7 @@ def _cut(before: Fate, reason: str, turn: int, *, first: int) -> Fate:
         end=end,
         masked=tuple(number for number in before.masked if number < end),
         replaced=tuple(number for number in before.replaced if number < end),
+        borrowed=tuple(one for one in before.borrowed if one.turn < end),
     )
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from typing import Any
 
-from harness.compare import Gap, Incomparable
-from harness.report.result import ArmRow, Result, Seen, TaskRow
-from harness.report.wording import reading
+from harness.compare import Gap, Incomparable, Judgement
+from harness.report import verdicts
+from harness.report.result import ArmRow, Control, Part, Result, Seen, TaskRow
+from harness.report.wording import headline
 
 _COLUMNS = (
     *("study", "task", "metric", "items", "arm", "chats", "supervised_tokens", "steps", "seeds"),
     *("score", "low", "high", "reference", "treated", "gap", "gap_low", "gap_high", "relative"),
+    *("profile", "verdict", "p", "p_adjusted", "smallest"),
 )
 
 
@@ -36,6 +39,11 @@ def _document(result: Result) -> dict[str, Any]:
         "profiles": list(result.profiles),
         "filter": result.filter,
         "claim": result.claim,
+        "headline": headline(result),
+        "warnings": verdicts.warnings(result),
+        "verdict": result.verdict.value,
+        "primary": result.primary,
+        "rule": result.rule.model_dump(mode="json"),
         "data": dict(result.funnel),
         "training": dict(result.training),
         "arms": [_arm(arm) for arm in result.arms],
@@ -61,27 +69,6 @@ def _arm(arm: ArmRow) -> dict[str, Any]:
 
 
 def _task(row: TaskRow, result: Result) -> dict[str, Any]:
-    gap: dict[str, Any]
-    if isinstance(row.gap, Incomparable):
-        gap = {
-            "absolute": None,
-            "relative": None,
-            "low": None,
-            "high": None,
-            "denominator": result.reference,
-            "incomparable": row.gap.message,
-        }
-    else:
-        gap = {
-            "absolute": row.gap.absolute,
-            "low": row.gap.low,
-            "high": row.gap.high,
-            "relative": row.gap.relative,
-            "relative_low": row.gap.relative_low,
-            "relative_high": row.gap.relative_high,
-            "denominator": result.reference,
-            "scope": row.gap.scope.value,
-        }
     return {
         "task": row.task,
         "title": row.title,
@@ -91,14 +78,10 @@ def _task(row: TaskRow, result: Result) -> dict[str, Any]:
         "scores": {
             name: {"mean": value.mean, "low": value.low, "high": value.high} for name, value in row.scores.items()
         },
-        "gap": gap,
-        "reading": reading(row.gap),
-        "against_controls": {
-            control.reference: None
-            if isinstance(control.gap, Incomparable)
-            else {"absolute": control.gap.absolute, "low": control.gap.low, "high": control.gap.high}
-            for control in row.controls
-        },
+        "gap": _gap(row.gap, result.reference),
+        "verdict": _judgement(row.judgement) | {"words": verdicts.verdict(row.gap, row.judgement)},
+        "controls": [_control(one) for one in row.controls],
+        "parts": [_part(one, result.reference) for one in row.parts],
         "profile": row.profile,
         "shortened_prompts": row.shortened_prompts,
         "unextracted": dict(row.unextracted),
@@ -106,6 +89,51 @@ def _task(row: TaskRow, result: Result) -> dict[str, Any]:
         "unfinished": row.unfinished,
         "seen_in_training": None if row.seen is None else _seen(row.seen),
     }
+
+
+def _gap(gap: Gap | Incomparable, denominator: str) -> dict[str, Any]:
+    """Return a gap; fractions, not points. Variances are squared fractions."""
+    found: dict[str, Any] = dict.fromkeys(("absolute", "low", "high", "relative"))
+    if isinstance(gap, Incomparable):
+        return found | {"denominator": denominator, "incomparable": gap.message}
+    found |= {name: getattr(gap, name) for name in found}
+    parts = getattr(gap, "components", None)
+    if parts is not None and not math.isfinite(parts.variance):
+        parts = None
+    return found | {
+        "relative_low": gap.relative_low,
+        "relative_high": gap.relative_high,
+        "denominator": denominator,
+        "scope": gap.scope.value,
+        "seeds": gap.seeds,
+        "items": gap.items,
+        "variance": None
+        if parts is None
+        else {"seed": parts.seed, "item": parts.item, "rest": parts.remainder, "all": parts.variance},
+        "correlation": getattr(gap, "correlation", None),
+        "paired": getattr(gap, "paired", False),
+    }
+
+
+def _judgement(judgement: Judgement | None) -> dict[str, Any]:
+    names = ("p_value", "adjusted", "margin", "smallest", "seeds_needed", "items_needed")
+    if judgement is None:
+        return {"verdict": None} | dict.fromkeys(names)
+    return {"verdict": judgement.verdict.value} | {name: getattr(judgement, name) for name in names}
+
+
+def _control(control: Control) -> dict[str, Any]:
+    return {
+        "kind": control.kind.value,
+        "reference": control.reference,
+        "treated": control.treated,
+        "gap": _gap(control.gap, control.reference),
+        "verdict": _judgement(control.judgement) | {"words": verdicts.control_verdict(control)},
+    }
+
+
+def _part(part: Part, denominator: str) -> dict[str, Any]:
+    return {"name": part.name, "items": part.items, "gap": _gap(part.gap, denominator)}
 
 
 def _seen(seen: Seen) -> dict[str, Any]:
@@ -131,6 +159,7 @@ def as_csv(result: Result) -> str:
         gap: list[Any] = [None] * 4
         if isinstance(row.gap, Gap):
             gap = [row.gap.absolute, row.gap.low, row.gap.high, row.gap.relative]
+        judged = _judgement(row.judgement)
         for name, value in row.scores.items():
             arm = arms[name]
             writer.writerow(
@@ -138,6 +167,8 @@ def as_csv(result: Result) -> str:
                     *(result.study, row.task, row.metric, row.items, name, arm.chats, arm.supervised_tokens),
                     *(arm.steps, len(arm.seeds), value.mean, value.low, value.high),
                     *(result.reference, result.treated, *gap),
+                    *(row.profile, verdicts.verdict(row.gap, row.judgement), judged["p_value"], judged["adjusted"]),
+                    judged["smallest"],
                 ]
             )
     return sink.getvalue()

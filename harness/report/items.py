@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def frame(result: Result) -> pd.DataFrame:
     """Return the table.
 
-    Columns: study, variant, seed (missing for the base), task, item, cluster, prompt (hash of the full request),
-    metric, score.
+    Columns: study, variant, seed (missing for the base), task, item, cluster, subtask, prompt (hash of the full
+    request), metric, score.
     """
     import pandas as pd
 
@@ -32,6 +32,7 @@ def frame(result: Result) -> pd.DataFrame:
                 "task": one.task,
                 "item": list(one.items),
                 "cluster": list(one.clusters),
+                "subtask": list(one.subtasks),
                 "prompt": list(one.prompts),
                 "metric": metric,
                 "score": list(values),

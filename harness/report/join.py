@@ -7,7 +7,7 @@ Invariant: it reads records only, so a report is the same whether its stages ran
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -15,37 +15,15 @@ from pydantic import ValidationError
 
 from harness import compare
 from harness.errors import InputError
+from harness.report.averages import Average, TaskHead, primary_scores
 from harness.report.result import ArmRow, Control, ControlKind, Curve, Result, ScoreSet, Seen, TaskRow
 from harness.store import Record, Run
-from harness.study.choice import BASE_ARM, Choice, choose, runs, score_name
+from harness.study.choice import Choice, completed, definition, runs, score_name, usual_pair
+from harness.study.curation import Treatment
+from harness.study.judging import AGAIN_ARM, BASE_ARM, RESERVED, SHUFFLED_ARM, Rule
 from harness.study.model import Study
 
-_Floats = np.ndarray[Any, np.dtype[np.float64]]
 _MATCHED = {"chats": "chats", "lengths": "chats of every length", "words": "words"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskHead:
-    """What a report says of a definition of a task beside its scores.
-
-    Attributes:
-        title: for people.
-        profile: the scoring profile.
-        primary: the metric that is compared; more of it is better.
-        chance: score of guessing, 0 to 1.
-        average: over subtasks: "micro" (by their size) or "macro" (all alike).
-    """
-
-    title: str
-    profile: str
-    primary: str
-    chance: float
-    average: str
-
-    @classmethod
-    def of(cls, info: Any) -> TaskHead:
-        """Return the head of a `catalog.TaskInfo`."""
-        return cls(**{name: getattr(info, name) for name in cls.__slots__})
 
 
 def run_of(
@@ -56,11 +34,12 @@ def run_of(
     Args:
         records: stage name -> (kind, key).
     """
+    own = {name: variant for name, variant in study.variants.items() if name not in RESERVED}
     return Run(
         # Keys that were not set stay unset, as some may not stand beside others; but what a report shows has to outlive
         # a change of its default.
-        study=study.model_dump(mode="json", exclude_defaults=True)
-        | study.model_dump(mode="json", include={"filter", "profiles"}),
+        study=study.model_copy(update={"variants": own}).model_dump(mode="json", exclude_defaults=True)
+        | study.model_dump(mode="json", include={"filter", "profiles", "verdict"}),
         choice=asdict(choice),
         selection=_selection(study, choice),
         tasks={name: asdict(heads[name]) for name in choice.definitions},
@@ -100,8 +79,9 @@ def again(run: Run, records: Mapping[str, Record]) -> Result:
 
 def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], records: Mapping[str, Record]) -> Result:
     """Join the records of a finished study."""
-    rows = [_task(task, choice, infos[task], records) for task in choice.definitions]
-    judged = compare.judge({row.task: row.gap for row in rows})
+    study = completed(study, choice)
+    rows = [_task(task, study, choice, infos[task], records) for task in choice.definitions]
+    judged, overall = _judged(rows, choice, study.verdict)
     return Result(
         study=study.name,
         title=study.title,
@@ -125,9 +105,10 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], rec
         },
         training=_training(choice, records),
         arms=tuple(_arm(arm, study, choice, records) for arm in choice.arms),
-        tasks=tuple(replace(row, judgement=judged.tasks[row.task]) for row in rows),
-        verdict=judged.study,
-        primary=judged.primary,
+        tasks=judged,
+        rule=study.verdict,
+        verdict=overall.study,
+        primary=overall.primary,
         curves=tuple(
             Curve(arm=arm, seed=seed, losses=tuple(records[model].facts["losses"]))
             for arm, seed, model in runs(choice)
@@ -141,19 +122,48 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], rec
     )
 
 
+def _judged(rows: Sequence[TaskRow], choice: Choice, rule: Rule) -> tuple[tuple[TaskRow, ...], compare.Judgements]:
+    """Return the rows with the verdicts on their gaps and controls, and the judgements of the first profile.
+
+    Every profile is a family of its own: to show a second one beside it changes no verdict of the first.
+    """
+    found: dict[str, TaskRow] = {}
+    families: list[compare.Judgements] = []
+    for profile in choice.profiles:
+        names = {definition(task, profile): task for task in choice.tasks}
+        own = [row for row in rows if row.task in names]
+        margins = {name: rule.margins[task] / 100 for name, task in names.items() if task in rule.margins}
+        primary = next((name for name, task in names.items() if task == rule.primary), None)
+        judged = compare.judge(
+            {row.task: row.gap for row in own}, margin=rule.margin / 100, margins=margins, primary=primary
+        )
+        families.append(judged)
+        # Every task has the same controls, and each of them is a question of its own.
+        controls = [
+            compare.judge({row.task: row.controls[place].gap for row in own}, margin=rule.margin / 100, margins=margins)
+            for place in range(len(own[0].controls))
+        ]
+        for row in own:
+            beside = tuple(
+                replace(one, judgement=control.tasks[row.task])
+                for one, control in zip(row.controls, controls, strict=True)
+            )
+            found[row.task] = replace(row, judgement=judged.tasks[row.task], controls=beside)
+    return tuple(found[row.task] for row in rows), families[0]
+
+
 def _selection(study: Study, choice: Choice) -> str:
     """Name what was asked for beyond the study file, so that a quick look never overwrites the whole report."""
-    usual = choose(study, pair=(), seeds=None, tasks=None, limit=None)
     parts = []
-    if (choice.reference, choice.treated) != (usual.reference, usual.treated):
+    if (choice.reference, choice.treated) != usual_pair(study):
         parts.append(f"{choice.treated}-against-{choice.reference}")
-    if choice.seeds != usual.seeds:
+    if choice.seeds != study.seeds:
         parts.append(f"seeds-{len(choice.seeds)}")
-    if choice.limit != usual.limit:
+    if choice.limit != study.evaluation.limit:
         parts.append(f"limit-{choice.limit}")
-    if choice.tasks != usual.tasks:
+    if choice.tasks != study.tasks:
         parts.append("-".join(choice.tasks))
-    if choice.profiles != usual.profiles:
+    if choice.profiles != study.profiles:
         parts.append("-".join(choice.profiles))
     return "_".join(parts)
 
@@ -165,6 +175,7 @@ def _score_set(arm: str, seed: int | None, task: str, facts: Mapping[str, Any]) 
         task=task,
         items=tuple(facts["item"]),
         clusters=tuple(facts["cluster"]),
+        subtasks=tuple(facts["subtask"]),
         prompts=tuple(facts["prompt"]),
         metrics={name: tuple(values) for name, values in facts["scores"].items()},
     )
@@ -193,48 +204,55 @@ def _arm(arm: str, study: Study, choice: Choice, records: Mapping[str, Record]) 
             dropped={},
             weights=weights,
         )
+    data, seeds = choice.data_of(arm), choice.seeds_of(arm)
+    facts = [records[f"train/{arm}/{seed}"].facts for seed in seeds]
+    return ArmRow(
+        name=arm,
+        treatment=f"as '{data}', under other seeds" if arm == AGAIN_ARM else _treatment(arm, study),
+        chats=int(records[f"variant/{data}"].facts["chats"]),
+        supervised_tokens=int(facts[0]["supervised_tokens"]),
+        steps=int(facts[0]["steps"]),
+        seeds=seeds,
+        dropped=records[f"variant/{data}"].facts["dropped"],
+        treated=records[f"variant/{data}"].facts["treated"],
+        weights={str(seed): str(own["weights"]) for seed, own in zip(seeds, facts, strict=True)},
+        cut_chats=int(facts[0]["cut_chats"]),
+        silent_chats=int(facts[0]["silent_chats"]),
+        diverged=tuple(seed for seed, own in zip(seeds, facts, strict=True) if None in own["losses"]),
+    )
+
+
+def _treatment(arm: str, study: Study) -> str:
+    """Say what was done to the chats of a variant."""
     variant = study.variants[arm]
     words = variant.treatment.value.replace("_", " ")
     if variant.size_of:
         words = f"random removal, as many {_MATCHED[variant.match]} as '{variant.size_of}'"
+    if variant.share:
+        words = f"answers shuffled in {variant.share:.0%} of the chats"
     if variant.dose:
         words += f", {variant.dose:.0%} left as they are"
     if variant.parent:
         words += f", on '{variant.parent}'"
-    facts = [records[f"train/{arm}/{seed}"].facts for seed in choice.seeds]
-    return ArmRow(
-        name=arm,
-        treatment=words,
-        chats=int(records[f"variant/{arm}"].facts["chats"]),
-        supervised_tokens=int(facts[0]["supervised_tokens"]),
-        steps=int(facts[0]["steps"]),
-        seeds=choice.seeds,
-        dropped=records[f"variant/{arm}"].facts["dropped"],
-        treated=records[f"variant/{arm}"].facts["treated"],
-        weights={str(seed): str(own["weights"]) for seed, own in zip(choice.seeds, facts, strict=True)},
-        cut_chats=int(facts[0]["cut_chats"]),
-        silent_chats=int(facts[0]["silent_chats"]),
-        diverged=tuple(seed for seed, own in zip(choice.seeds, facts, strict=True) if None in own["losses"]),
-    )
+    return words
 
 
-def _task(task: str, choice: Choice, info: TaskHead, records: Mapping[str, Record]) -> TaskRow:
+def _task(task: str, study: Study, choice: Choice, info: TaskHead, records: Mapping[str, Record]) -> TaskRow:
     arms, clusters, subtasks, unextracted = {}, {}, {}, {}
     for arm in choice.arms:
-        own: list[int | None] = [None] if arm == BASE_ARM else list(choice.seeds)
-        facts = [records[score_name(arm, seed, task)].facts for seed in own]
+        facts = [records[score_name(arm, seed, task)].facts for seed in choice.seeds_of(arm) or (None,)]
         arms[arm] = compare.Arm(
             name=arm,
             items=facts[0]["item"],
             prompts=facts[0]["prompt"],
-            scores=_primary(info, facts),
+            scores=primary_scores(info, facts),
         )
         if "unextracted" in facts[0]["scores"]:
             # Of a subtask without a pattern to extract by, nothing is counted.
             unextracted[arm] = float(np.nanmean(np.array([one["scores"]["unextracted"] for one in facts], dtype=float)))
         clusters = dict(zip(facts[0]["item"], facts[0]["cluster"], strict=True))
         subtasks = dict(zip(facts[0]["item"], facts[0]["subtask"], strict=True))
-    averaged = _Average(info.average, clusters, subtasks)
+    averaged = Average(info.average, clusters, subtasks, study.verdict.confidence)
     isolation = {
         level for arm, seed, _ in runs(choice) if (level := records[score_name(arm, seed, task)].facts.get("isolation"))
     }
@@ -249,15 +267,10 @@ def _task(task: str, choice: Choice, info: TaskHead, records: Mapping[str, Recor
         scores={name: averaged.interval(arm) for name, arm in arms.items()},
         gap=averaged.gap(arms[choice.reference], arms[choice.treated]),
         controls=tuple(
-            Control(
-                kind=ControlKind.RANDOM,
-                reference=name,
-                treated=choice.treated,
-                gap=averaged.gap(arms[name], arms[choice.treated]),
-            )
-            for name in choice.arms
-            if name not in (BASE_ARM, choice.reference, choice.treated)
+            Control(kind=kind, reference=first, treated=second, gap=averaged.gap(arms[first], arms[second]))
+            for kind, first, second in _controls(study, choice)
         ),
+        parts=averaged.parts(arms[choice.reference], arms[choice.treated]),
         seen=_seen(task, choice, arms, averaged, records),
         shortened_prompts=sum(facts["shortened_prompts"] for facts in asked),
         unfinished=sum(facts["unfinished"] for facts in asked),
@@ -266,69 +279,25 @@ def _task(task: str, choice: Choice, info: TaskHead, records: Mapping[str, Recor
     )
 
 
-def _primary(info: TaskHead, facts: Sequence[Mapping[str, Any]]) -> _Floats:
-    """Return the primary metric [seeds, items], NaN where an item has none.
-
-    Raises:
-        InputError: no item has it, such as a metric of a whole corpus, or it is no share.
-    """
-    scores = np.array(
-        [one["scores"].get(info.primary) or [None] * len(one["item"]) for one in facts],
-        dtype=float,
-    )
-    if np.isnan(scores).all():
-        raise InputError(
-            f"Task '{info.title}' has no '{info.primary}' of single items, so arms cannot be compared item by item."
-            " Leave it out with --tasks; `harness eval` gives a checkpoint's value for the whole task."
-        )
-    outside = scores[(scores < 0) | (scores > 1)]
-    if outside.size:
-        raise InputError(
-            f"Task '{info.title}' gives an item a '{info.primary}' of {outside[0]:g}, and what is compared is shares"
-            " between 0 and 1. Leave it out with --tasks; `harness eval` gives a checkpoint's value for the whole task."
-        )
-    return scores
-
-
-@dataclass(frozen=True, slots=True)
-class _Average:
-    """How scores of items become one number: "micro" counts items alike, "macro" subtasks (InstructEval's BBH)."""
-
-    average: str
-    clusters: Mapping[str, str]
-    subtasks: Mapping[str, str]
-
-    def interval(self, arm: compare.Arm) -> compare.Estimate:
-        """Return the average of an arm over the items that have a score under every seed."""
-        has = arm.only({item for item, own in zip(arm.items, arm.scores.T, strict=True) if not np.isnan(own).any()})
-        return compare.interval(has.scores, self._clusters(has.items), weights=self._weights(has.items))
-
-    def gap(self, reference: compare.Arm, treated: compare.Arm) -> compare.Gap | compare.Incomparable:
-        """Return the difference of two arms' averages."""
-        paired = compare.pair(reference, treated)
-        if isinstance(paired, compare.Incomparable):
-            return paired
-        weights = self._weights(paired.items)
-        return compare.gap(paired.reference, paired.treated, self._clusters(paired.items), weights=weights, seed=0)
-
-    def _clusters(self, items: Sequence[str]) -> np.ndarray[Any, Any]:
-        return np.array([self.clusters[item] for item in items])
-
-    def _weights(self, items: Sequence[str]) -> _Floats:
-        """Return what every item counts [items], so that the mean is the average of these items."""
-        if self.average == "micro":
-            return np.ones(len(items))
-        own = [self.subtasks[item] for item in items]
-        names, place, counts = np.unique(own, return_inverse=True, return_counts=True)
-        weights: _Floats = len(own) / (len(names) * counts[place])
-        return weights
+def _controls(study: Study, choice: Choice) -> list[tuple[ControlKind, str, str]]:
+    """Return (what it shows, reference, treated) of every comparison beside the pair's own."""
+    found = []
+    for arm in choice.arms:
+        if arm == AGAIN_ARM:
+            found.append((ControlKind.SAME_DATA, choice.reference, arm))
+        elif arm == SHUFFLED_ARM:
+            found.append((ControlKind.SHUFFLED, choice.reference, arm))
+        elif arm not in (BASE_ARM, choice.reference, choice.treated):
+            assert study.variants[arm].treatment is Treatment.RANDOM, f"{arm} is a control of size"
+            found.append((ControlKind.RANDOM, arm, choice.treated))
+    return found
 
 
 def _seen(
     task: str,
     choice: Choice,
     arms: Mapping[str, compare.Arm],
-    averaged: _Average,
+    averaged: Average,
     records: Mapping[str, Record],
 ) -> Seen | None:
     if "overlap" not in records:

@@ -5,17 +5,12 @@ Owns the layout of `report.md`. Computes nothing. Invariant: equal results give 
 
 from __future__ import annotations
 
+from harness.report import verdicts
+from harness.report.numbers import absolute, estimate, probability, relative
 from harness.report.result import Result
-from harness.report.wording import (
-    absolute,
-    against_controls,
-    controls_heading,
-    estimate,
-    footnotes,
-    gap_heading,
-    reading,
-    relative,
-)
+from harness.report.wording import footnotes, gap_heading, headline, relative_heading
+
+_VERDICT = ("verdict", "p", "p corrected", "smallest", "to decide")
 
 
 def as_markdown(result: Result) -> str:
@@ -23,9 +18,11 @@ def as_markdown(result: Result) -> str:
     pair = (result.reference, result.treated)
     others = [arm.name for arm in result.arms if arm.name not in pair]
     columns = [*pair, *others]
-    lines = [f"# {result.study}: {result.title}", "", f"{gap_heading(result)}.", ""]
+    lines = [f"# {result.study}: {result.title}", ""]
+    lines += [line for text in verdicts.warnings(result) for line in (f"> **Warning.** {text}", "")]
+    lines += [f"**{headline(result)}**", "", f"{gap_heading(result)}.", ""]
     lines += _rows(
-        ["task", "items", *columns, "gap", "relative", "reading"],
+        ["task", "items", *columns, "gap", relative_heading(result), *_VERDICT],
         [
             [
                 f"{row.title} ({row.metric})",
@@ -33,16 +30,19 @@ def as_markdown(result: Result) -> str:
                 *[estimate(row.scores[name]) for name in columns],
                 absolute(row.gap),
                 relative(row.gap),
-                reading(row.gap),
+                verdicts.verdict(row.gap, row.judgement),
+                probability(row.judgement.p_value if row.judgement else None),
+                probability(row.judgement.adjusted if row.judgement else None),
+                verdicts.smallest(row.judgement),
+                verdicts.needed(row.gap, row.judgement) or "-",
             ]
             for row in result.tasks
         ],
     )
     lines += ["", *(f"{line}  " for line in footnotes(result)), ""]
-    if against_controls(result):
-        lines += [f"## {controls_heading(result)}", ""]
-        rows = [list(row) for row in against_controls(result)]
-        lines += [*_rows(["task", "control", "gap", "reading"], rows), ""]
+    for table in verdicts.controls(result):
+        lines += [f"## {table.heading}", ""]
+        lines += [*_rows(["task", "gap", "verdict"], [list(row) for row in table.rows]), ""]
     lines += ["## Arms", ""]
     lines += _rows(
         ["arm", "treatment", "chats", "supervised tokens", "steps", "seeds"],

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness import compare
-from harness.study.choice import BASE_ARM
+from harness.study.judging import BASE_ARM, Rule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,12 +80,16 @@ class ControlKind(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Control:
-    """A comparison beside the pair's own; gap = treated - reference, both names of arms."""
+    """A comparison beside the pair's own; gap = treated - reference, both names of arms.
+
+    `judgement` is the verdict on it, corrected over the tasks of its profile.
+    """
 
     kind: ControlKind
     reference: str
     treated: str
     gap: compare.Gap | compare.Incomparable
+    judgement: compare.Judgement | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +117,7 @@ class TaskRow:
     Attributes:
         title: for people; with the profile, unless that is lm-eval throughout.
         controls: comparisons beside the pair's own, in order of the arms.
-        judgement: the verdict on the gap, corrected over the tasks of the report.
+        judgement: the verdict on the gap, corrected over the tasks of its profile.
         parts: the gap by subject or subtask, in order of their names; empty where there is one.
         seen: overlap of the pair's chats with the items; None where it was not looked for.
         profile: the scoring profile.
@@ -155,6 +159,7 @@ class ScoreSet:
     clusters: tuple[str, ...]
     prompts: tuple[str, ...]
     metrics: Mapping[str, tuple[float | None, ...]]
+    subtasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,8 +167,9 @@ class Result:
     """All that a report shows.
 
     `limit` is the number of items per task that was asked for (0 = all); `selection` names what deviates from the
-    study file and is empty for the whole study. `verdict` is that of the study, `primary` the task that it was to
-    rest on, if one was named beforehand; `curves` are the losses of every training.
+    study file and is empty for the whole study. `rule` is how it is judged; `verdict` is that of the study under its
+    first profile, `primary` the definition of the task that it was to rest on, if one was named beforehand and asked;
+    `curves` are the losses of every training.
     """
 
     study: str
@@ -180,6 +186,7 @@ class Result:
     arms: tuple[ArmRow, ...]
     tasks: tuple[TaskRow, ...]
     scores: tuple[ScoreSet, ...] = ()
+    rule: Rule = field(default_factory=Rule)
     verdict: compare.Verdict = compare.Verdict.INCONCLUSIVE
     primary: str | None = None
     curves: tuple[Curve, ...] = ()

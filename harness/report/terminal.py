@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report import wording
+from harness.report import verdicts, wording
+from harness.report.numbers import absolute, percent, relative
 from harness.report.result import ArmRow, Result
 
 if TYPE_CHECKING:
@@ -20,18 +21,25 @@ if TYPE_CHECKING:
 # Arms in one table of scores: four intervals of 11 characters leave 14 for the task.
 _ABREAST = 4
 _INTERVAL = len("100.0-100.0")
+_RELATIVE = len("+1500.0 %")
 
 
 def result_tables(result: Result) -> Sequence[RenderableType]:
-    """Return what `harness ablate` prints: scores, gaps, budgets, and the sentences under them."""
+    """Return what `harness ablate` prints: the answer, scores, gaps, controls, budgets, and what stands under them."""
     from rich.text import Text
 
     groups = [result.arms[start : start + _ABREAST] for start in range(0, len(result.arms), _ABREAST)]
+    tables = [
+        *[(f"{result.study}: {wording.scores_heading(result)}", _scores(result, group)) for group in groups],
+        (wording.gap_heading(result), _gaps(result)),
+        *[(control.heading, _control(control)) for control in verdicts.controls(result)],
+        ("budgets of one run", _budgets(result)),
+    ]
     return [
-        *[_scores(result, group) for group in groups],
-        _gaps(result),
-        *([_controls(result)] if wording.against_controls(result) else []),
-        _budgets(result),
+        *[Text(f"Warning: {line}", style="bold yellow") for line in verdicts.warnings(result)],
+        Text(wording.headline(result), style="bold"),
+        # A title of the table itself would be broken at the table's width.
+        *[part for title, table in tables for part in (Text(title, style="italic"), table)],
         *[Text(line) for line in wording.footnotes(result)],
     ]
 
@@ -39,7 +47,7 @@ def result_tables(result: Result) -> Sequence[RenderableType]:
 def _scores(result: Result, arms: Sequence[ArmRow]) -> Table:
     from rich.text import Text
 
-    table = _table(f"{result.study}: scores in per cent, 95 % interval below")
+    table = _table()
     table.add_column("task", overflow="fold")
     table.add_column("items", justify="right", no_wrap=True)
     for arm in arms:
@@ -52,9 +60,9 @@ def _scores(result: Result, arms: Sequence[ArmRow]) -> Table:
             str(row.items),
             *[
                 Text.assemble(
-                    wording.percent(score.mean),
+                    percent(score.mean),
                     "\n",
-                    (f"{wording.percent(score.low)}-{wording.percent(score.high)}", "dim"),
+                    (f"{percent(score.low)}-{percent(score.high)}", "dim"),
                 )
                 for score in scores
             ],
@@ -65,26 +73,30 @@ def _scores(result: Result, arms: Sequence[ArmRow]) -> Table:
 def _gaps(result: Result) -> Table:
     from rich.text import Text
 
-    table = _table(wording.gap_heading(result))
+    table = _table()
     table.add_column("task", overflow="fold")
     table.add_column("gap, points", justify="right", no_wrap=True)
-    table.add_column("relative", justify="right", no_wrap=True)
-    table.add_column("reading")
+    table.add_column(Text(wording.relative_heading(result)), justify="right", max_width=_RELATIVE, overflow="fold")
+    table.add_column("verdict")
     for row in result.tasks:
-        cells = (row.title, wording.absolute(row.gap), wording.relative(row.gap), wording.reading(row.gap))
+        lines = [verdicts.verdict(row.gap, row.judgement)]
+        if (smallest := verdicts.smallest(row.judgement)) != "-":
+            lines.append(f"smallest {smallest} points")
+        if needed := verdicts.needed(row.gap, row.judgement):
+            lines.append(f"to decide: {needed}")
+        cells = (row.title, absolute(row.gap), relative(row.gap), "\n".join(lines))
         table.add_row(*map(Text, cells))
     return table
 
 
-def _controls(result: Result) -> Table:
+def _control(control: verdicts.ControlTable) -> Table:
     from rich.text import Text
 
-    table = _table(wording.controls_heading(result))
+    table = _table()
     table.add_column("task", overflow="fold")
-    table.add_column("control", overflow="fold")
     table.add_column("gap, points", justify="right", no_wrap=True)
-    table.add_column("reading")
-    for row in wording.against_controls(result):
+    table.add_column("verdict")
+    for row in control.rows:
         table.add_row(*map(Text, row))
     return table
 
@@ -92,7 +104,7 @@ def _controls(result: Result) -> Table:
 def _budgets(result: Result) -> Table:
     from rich.text import Text
 
-    table = _table("budgets of one run")
+    table = _table()
     table.add_column("arm", overflow="fold")
     for name in ("chats", "supervised tokens", "steps"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -108,8 +120,7 @@ def _budgets(result: Result) -> Table:
     return table
 
 
-def _table(title: str) -> Table:
+def _table() -> Table:
     from rich.table import Table
-    from rich.text import Text
 
-    return Table(title=Text(title), title_justify="left", pad_edge=False)
+    return Table(pad_edge=False)

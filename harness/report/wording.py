@@ -1,4 +1,4 @@
-"""The sentences and number formats that all views share.
+"""The sentences that all views share: the answer, the headings, and what stands under a table.
 
 Owns wording. Computes nothing. Invariant: no sentence contains a time, a path or a rate, so equal studies give equal
 bytes.
@@ -6,9 +6,86 @@ bytes.
 
 from __future__ import annotations
 
-from harness.compare import Claim, Estimate, Gap, Incomparable
-from harness.report.result import Result, TaskRow
-from harness.study.choice import BASE_ARM
+from collections.abc import Sequence
+
+from harness.compare import Gap, Verdict
+from harness.report import verdicts
+from harness.report.numbers import absolute, estimate, percent, relative
+from harness.report.result import ControlKind, Result, TaskRow
+from harness.study.judging import BASE_ARM
+
+__all__ = [
+    "absolute",
+    "estimate",
+    "footnotes",
+    "gap_heading",
+    "headline",
+    "percent",
+    "relative",
+    "relative_heading",
+    "scores_heading",
+]
+
+_ON = (
+    (Verdict.IMPROVED, "better on"),
+    (Verdict.REGRESSED, "worse on"),
+    (Verdict.EQUIVALENT, "equivalent on"),
+    (Verdict.INCONCLUSIVE, "undecided on"),
+    (Verdict.INCOMPARABLE, "not comparable on"),
+)
+
+
+def headline(result: Result) -> str:
+    """Answer the study's question in one sentence: what the treated data do in place of the reference's.
+
+    It speaks of the first profile; the verdicts of others stand in the tables. The primary task comes first.
+    """
+    scope = f"Over {len(result.seeds)} training seeds"
+    if BASE_ARM in (result.reference, result.treated):
+        scope = "Of these checkpoints only"
+    elif len(result.seeds) == 1:
+        scope = "With one training seed, so of these checkpoints only"
+    rows = [row for row in result.tasks if row.profile == result.profiles[0]]
+    if all(_verdict(row) is Verdict.INCONCLUSIVE for row in rows):
+        where = f"any of the {len(rows)} tasks" if len(rows) > 1 else _named(rows[0], result)
+        pair = f"{result.treated} differs from {result.reference}"
+        return f"{scope}, it is undecided whether {pair} on {where}{_missed(rows)}."
+    found = [(words, [row for row in rows if _verdict(row) is one]) for one, words in _ON]
+    found = [(words, own) for words, own in found if own]
+    found.sort(key=lambda one: all(row.task != result.primary for row in one[1]))
+    clauses = [f"{words} {_listed([_named(row, result) for row in own])}" for words, own in found]
+    clauses = [
+        clause + (_missed(own) if words == "undecided on" else "")
+        for clause, (words, own) in zip(clauses, found, strict=True)
+    ]
+    return f"{scope}, {result.treated} against {result.reference} is {'; '.join(clauses)}."
+
+
+def _verdict(row: TaskRow) -> Verdict:
+    return Verdict.INCONCLUSIVE if row.judgement is None else row.judgement.verdict
+
+
+def _named(row: TaskRow, result: Result) -> str:
+    """Return a task's name with what its verdict rests on."""
+    details = ["the primary task"] if row.task == result.primary else []
+    if isinstance(row.gap, Gap) and _verdict(row) in verdicts.CALLED:
+        details.append(f"{100 * row.gap.absolute:+.1f} points")
+    if row.judgement is not None and _verdict(row) is Verdict.EQUIVALENT:
+        details.append(f"within {percent(row.judgement.margin)} points")
+    return f"{row.title} ({'; '.join(details)})" if details else row.title
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _missed(rows: Sequence[TaskRow]) -> str:
+    """Say which gaps could have been there unseen; empty where that is not known."""
+    seen = [row.judgement.smallest for row in rows if row.judgement and row.judgement.smallest is not None]
+    if not seen:
+        return ""
+    low, high = percent(min(seen)), percent(max(seen))
+    return f", where gaps below {low if low == high else f'{low} to {high}'} points are easily missed"
 
 
 def gap_heading(result: Result) -> str:
@@ -16,77 +93,66 @@ def gap_heading(result: Result) -> str:
     return f"gap = {result.treated} - {result.reference}, relative = gap / {result.reference}"
 
 
-def percent(value: float) -> str:
-    """Return a score of 0 to 1 in per cent."""
-    return f"{100 * value:.1f}"
+def relative_heading(result: Result) -> str:
+    """Name the relative gap by its denominator."""
+    return f"gap / {result.reference}"
 
 
-def estimate(value: Estimate) -> str:
-    """Return a score with its interval in per cent."""
-    return f"{percent(value.mean)} [{percent(value.low)}, {percent(value.high)}]"
+def scores_heading(result: Result) -> str:
+    """Say what the scores are and what stands beside them."""
+    return f"scores in per cent, {_confidence(result)} interval below"
 
 
-def absolute(gap: Gap | Incomparable) -> str:
-    """Return the absolute gap with its interval in points, or why there is none."""
-    if isinstance(gap, Incomparable):
-        return f"incomparable: {gap.reason.value}"
-    return f"{100 * gap.absolute:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-
-
-def relative(gap: Gap | Incomparable) -> str:
-    """Return the relative gap in per cent, or a dash where the denominator is near zero."""
-    if isinstance(gap, Incomparable) or gap.relative is None:
-        return "-"
-    return f"{100 * gap.relative:+.1f} %"
-
-
-def reading(gap: Gap | Incomparable) -> str:
-    """Say in words what the interval allows to say."""
-    if isinstance(gap, Incomparable):
-        return gap.message
-    about = "these checkpoints" if gap.scope is Claim.CHECKPOINTS else "the variants"
-    if not gap.called:
-        return f"no difference of {about} shown"
-    return f"{about} differ: {'higher' if gap.absolute > 0 else 'lower'}"
+def _confidence(result: Result) -> str:
+    return f"{100 * result.rule.confidence:g} %"
 
 
 def footnotes(result: Result) -> list[str]:
     """Return the sentences under every table."""
     lines = [
-        f"Scores in per cent, gaps in points; intervals 95 %. {gap_heading(result)}.",
+        f"Scores in per cent, gaps in points; intervals {_confidence(result)}. {gap_heading(result)}.",
         f"A gap is a {result.claim}.",
+        *_judging(result),
     ]
     if result.limit:
         lines.append(
             f"At most {result.limit} items per task, spread evenly over its subtasks: not the whole benchmark."
         )
+    lines += [f"{row.title}: {text}." for row in result.tasks if (text := verdicts.spread(row.gap))]
     lines += _losses(result)
     pair = [arm for arm in result.arms if arm.name in (result.reference, result.treated)]
     same_size = len({(arm.chats, arm.steps) for arm in pair}) == 1
-    controlled = any(row.controls for row in result.tasks) or same_size
-    if not controlled and BASE_ARM not in (result.reference, result.treated):
+    random = any(control.kind is ControlKind.RANDOM for row in result.tasks for control in row.controls)
+    if not (random or same_size) and BASE_ARM not in (result.reference, result.treated):
         lines.append("No random control of equal size: the gap may be one of the amount of data.")
     if any(isinstance(row.gap, Gap) and row.gap.relative is None for row in result.tasks):
         lines.append("A dash: the relative gap's denominator is not distinguishable from zero.")
     return lines
 
 
-def controls_heading(result: Result) -> str:
-    """Say what the treated arm is compared with beside the reference."""
-    controls = {control.reference for row in result.tasks for control in row.controls}
-    otherwise = ("as many words as", "as many chats of every length as")
-    plain = not any(what in arm.treatment for arm in result.arms if arm.name in controls for what in otherwise)
-    size = "as many chats" if plain else "as much"
-    return f"{result.treated} against random removal of {size}"
-
-
-def against_controls(result: Result) -> list[tuple[str, str, str, str]]:
-    """Return (task, control, gap, reading) of the treated arm against every control of its size."""
-    return [
-        (row.title, control.reference, absolute(control.gap), reading(control.gap))
-        for row in result.tasks
-        for control in row.controls
-    ]
+def _judging(result: Result) -> list[str]:
+    """Say by which rule the verdicts were reached."""
+    judged = [row for row in result.tasks if row.judgement is not None]
+    if not judged:
+        return []
+    family = f"the {len(judged)} tasks"
+    if len(result.profiles) > 1:
+        family = f"the {len(judged) // len(result.profiles)} tasks of each profile"
+    level = f"{1 - result.rule.confidence:.3g}"
+    text = f"Verdicts: improved or regressed where p, corrected over {family} (Holm), is below {level};"
+    lines = [f"{text} equivalent where both one-sided tests show the gap to be within the margin, corrected alike."]
+    if result.primary:
+        lines.append("The primary task is tested first and by itself, the others only once it is settled.")
+    if result.rule.primary and not result.primary:
+        lines.append(f"The study's primary task, {result.rule.primary}, was not asked.")
+    if any(row.judgement and row.judgement.smallest is not None for row in judged):
+        lines.append(
+            "Smallest: the true gap, in points, that such a study calls in 80 % of its repetitions, before correction;"
+            " to decide: what it would take to call a gap as large as the margin as often."
+        )
+    if any(getattr(row.judgement, "seeds_assumed", False) for row in judged):
+        lines.append("One run shows nothing of training luck: the seeds to decide assume some (docs/statistics.md).")
+    return lines
 
 
 def _losses(result: Result) -> list[str]:

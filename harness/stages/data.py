@@ -16,6 +16,7 @@ from pathlib import Path
 from harness.data import alignment, answers, normal, variants
 from harness.data.cleaning import collection, mixing
 from harness.data.cleaning.overlap import Items, scan
+from harness.data.fate import outline
 from harness.data.reading import sources
 from harness.evaluate import tasks
 from harness.evaluate.catalog import TaskInfo
@@ -142,24 +143,27 @@ class DataStages:
         treatments = [*lineage, *(variant for twin in twins.values() for variant in twin)]
         columns = sorted({column for variant in treatments for column in variant.harmful})
         labels = normal.labels_by_chat(job.inputs["labels"])
-        outlines = [
-            variants.outline(chat, labels.get(chat.id, {}), columns) for chat in normal.read_chats(job.inputs["chats"])
-        ]
+        outlines = [outline(chat, labels.get(chat.id, {}), columns) for chat in normal.read_chats(job.inputs["chats"])]
         variants.require_harmful(name, treatments, outlines)
         fates = variants.fates(outlines, lineage, twins, self.study.data_seed)
         variants.require_some(name, lineage[-1], fates)
+        variants.require_shuffled(name, lineage, fates)
         answer = self._answer(lineage)
         target, audit = job.fresh(), job.fresh("audit")
         decisions: list[Decision] = []
 
-        def treated() -> Iterator[Chat]:
-            for chat, outline, fate in zip(normal.read_chats(job.inputs["chats"]), outlines, fates, strict=True):
-                left = variants.apply(chat, fate, answer)
-                decisions.append(variants.decision(outline, fate, left.id if left else ""))
+        def treated(read: Callable[[int], Chat]) -> Iterator[Chat]:
+            for chat, known, fate in zip(normal.read_chats(job.inputs["chats"]), outlines, fates, strict=True):
+                left = variants.apply(chat, fate, answer, read)
+                decisions.append(variants.decision(known, fate, left.id if left else ""))
                 if left is not None:
                     yield left
 
-        count = normal.write_chats(target, treated())
+        with normal.Spool(job.work / "lenders") as chats:
+            if any(fate.borrowed for fate in fates):
+                for chat in normal.read_chats(job.inputs["chats"]):
+                    chats.add(chat)
+            count = normal.write_chats(target, treated(chats.__getitem__))
         normal.write_decisions(audit, decisions)
         facts = {"chats": count, "dropped": _reasons(decisions), "treated": _treated(decisions)}
         return Made(folder=target, facts=facts, audit=audit)

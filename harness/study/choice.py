@@ -1,7 +1,7 @@
 """What of a study is run: the pair, its controls, seeds and tasks.
 
-Owns the selection that the command line makes and the names under which runs and scores are known.
-Invariant: the base model and every random control of the pair are always among the arms.
+Owns the selection that the command line makes, the arms that [controls] adds, and the names under which runs and scores
+are known. Invariant: the base model and every control of the pair are always among the arms.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.errors import InputError, nearest
-from harness.study.curation import Treatment
+from harness.study.curation import Treatment, Variant
+from harness.study.judging import AGAIN_ARM, BASE_ARM, RESERVED, SHUFFLED_ARM
 from harness.study.model import Study
 
-BASE_ARM = "base"
+__all__ = ["BASE_ARM", "Choice", "choose", "completed", "definition", "runs", "score_name", "usual_pair"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +28,7 @@ class Choice:
         tasks: task names.
         profiles: scoring profiles.
         limit: items per task; 0 = all.
+        again: training seeds of the arm `again`, which trains the reference's data; empty where there is none.
     """
 
     reference: str
@@ -36,11 +38,30 @@ class Choice:
     tasks: tuple[str, ...]
     profiles: tuple[str, ...]
     limit: int
+    again: tuple[int, ...] = ()
 
     @property
     def definitions(self) -> tuple[str, ...]:
         """Names of what is asked and scored: every task under every profile."""
         return tuple(definition(task, profile) for profile in self.profiles for task in self.tasks)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The arms that are trained: all but the base."""
+        return tuple(arm for arm in self.arms if arm != BASE_ARM)
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants whose data sets are made, each once."""
+        return tuple(dict.fromkeys(self.data_of(arm) for arm in self.trained))
+
+    def data_of(self, arm: str) -> str:
+        """Return the variant whose data a trained arm is trained on."""
+        return self.reference if arm == AGAIN_ARM else arm
+
+    def seeds_of(self, arm: str) -> tuple[int, ...]:
+        """Return the training seeds of an arm; none for the base."""
+        return {BASE_ARM: (), AGAIN_ARM: self.again}.get(arm, self.seeds)
 
 
 def definition(task: str, profile: str) -> str:
@@ -69,16 +90,13 @@ def choose(
     Raises:
         InputError: unknown variant or task of the study, a pair that is none, too many seeds.
     """
-    plain = [name for name, variant in study.variants.items() if variant.treatment is not Treatment.RANDOM]
-    names = list(pair) or plain[:2]
+    usual = usual_pair(study)
+    names = list(pair) or list(usual)
     for name in names:
-        if name not in study.variants and name != BASE_ARM:
-            raise InputError(
-                f"Study '{study.name}' has no variant named '{name}'.{nearest(name, [*study.variants, BASE_ARM])}"
-            )
+        _require_variant(study, name)
     if len(names) != 2 or names[0] == names[1]:
         raise InputError(
-            f"--variant takes two different variants, reference first, such as --variant {','.join(plain[:2])};"
+            f"--variant takes two different variants, reference first, such as --variant {','.join(usual)};"
             f" given: '{','.join(names)}'."
         )
     for name in tasks or ():
@@ -91,25 +109,56 @@ def choose(
             f"--seeds {seeds}: study '{study.name}' names {len(study.seeds)} seeds {list(study.seeds)}; ask for 1 to"
             f" {len(study.seeds)}, or add seeds to the study file."
         )
+    chosen = study.seeds[:seeds]
     controls = [name for name, variant in study.variants.items() if variant.size_of in names and name not in names]
-    arms = [BASE_ARM, *[name for name in names if name != BASE_ARM], *controls]
+    again: tuple[int, ...] = ()
+    if names[0] != BASE_ARM:
+        if study.controls.same_data:
+            # After the study's last one, not after the last that is asked: with more seeds they are seeds of the pair.
+            again = tuple(max(study.seeds) + 1 + place for place in range(len(chosen)))
+            controls.append(AGAIN_ARM)
+        if study.controls.shuffled:
+            controls.append(SHUFFLED_ARM)
     return Choice(
         reference=names[0],
         treated=names[1],
-        arms=tuple(arms),
-        seeds=study.seeds[:seeds],
+        arms=(BASE_ARM, *[name for name in names if name != BASE_ARM], *controls),
+        seeds=chosen,
         tasks=tuple(dict.fromkeys(tasks)) if tasks else study.tasks,
         profiles=tuple(dict.fromkeys(profiles)) if profiles else study.profiles,
         limit=study.evaluation.limit if limit is None else limit,
+        again=again,
     )
+
+
+def usual_pair(study: Study) -> tuple[str, ...]:
+    """Return the pair of a command that names none: the first two variants that are no controls; fewer if there are."""
+    plain = [name for name, one in study.variants.items() if one.treatment is not Treatment.RANDOM]
+    return tuple(name for name in plain if name not in RESERVED)[:2]
+
+
+def completed(study: Study, choice: Choice) -> Study:
+    """Return the study with the variants that its controls add for a choice; a completed one as it is."""
+    if SHUFFLED_ARM not in choice.arms or SHUFFLED_ARM in study.variants:
+        return study
+    shuffled = Variant(parent=choice.reference, treatment=Treatment.SHUFFLE_ANSWERS, share=study.controls.shuffled)
+    return study.model_copy(update={"variants": {**study.variants, SHUFFLED_ARM: shuffled}})
+
+
+def _require_variant(study: Study, name: str) -> None:
+    if name in (*study.variants, BASE_ARM):
+        return
+    known = [*study.variants, BASE_ARM]
+    control = " It is compared with the reference in every report that has it." if name in RESERVED else ""
+    raise InputError(f"Study '{study.name}' has no variant named '{name}'.{control or nearest(name, known)}")
 
 
 def runs(choice: Choice) -> list[tuple[str, int | None, str]]:
     """Return (arm, seed, stage that makes its model) of every checkpoint that is evaluated."""
     return [
-        (arm, seed, "base" if arm == BASE_ARM else f"train/{arm}/{seed}")
+        (arm, seed, "base" if seed is None else f"train/{arm}/{seed}")
         for arm in choice.arms
-        for seed in ([None] if arm == BASE_ARM else choice.seeds)
+        for seed in (choice.seeds_of(arm) or (None,))
     ]
 
 

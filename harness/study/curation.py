@@ -24,6 +24,7 @@ class Treatment(enum.StrEnum):
     MASK_LOSS = "mask_loss"
     REPLACE = "replace"
     SELECTIVE = "selective"
+    SHUFFLE_ANSWERS = "shuffle_answers"
     RANDOM = "random"
 
     @property
@@ -111,11 +112,14 @@ class Variant(Strict):
         parent: the variant that the treatment is applied to; without one, the cleaned chats.
         treatment: what is done to assistant turns with one of `labels`: "keep" (nothing), "drop_chat",
             "truncate_before" (cut the chat before the first one), "mask_loss" (no loss on them), "replace" (by
-            `answers`), "selective" (drop the chat unless its prompt is `harmful`); or "random" (see `size_of`).
+            `answers`), "selective" (drop the chat unless its prompt is `harmful`); or, whatever the labels,
+            "shuffle_answers" (see `share`) and "random" (see `size_of`).
         labels: alignment labels that the treatment acts on.
         dose: share of the chats it would act on that it leaves as they are; a larger dose keeps those of a smaller.
         answers: JSON lines {"chat": id, "turn": number, "text": answer}, for "replace".
         harmful: columns and values that mark a chat's prompt as harmful, for "selective": {prompt_label = ["unsafe"]}.
+        share: share of the chats that get the answers of another one of them, for "shuffle_answers"; a larger share
+            takes in those of a smaller.
         size_of: variant of which "random" drops as much.
         match: what is equal then: number of "chats", of chats in every tenth of "lengths", or of "words".
         draw: which random draw, so that several controls can differ.
@@ -127,18 +131,20 @@ class Variant(Strict):
     dose: Fraction = 0.0
     answers: str | None = None
     harmful: dict[str, list[str]] = Field(default_factory=dict)
+    share: Fraction = 0.0
     size_of: str | None = None
     match: Literal["chats", "lengths", "words"] = "chats"
     draw: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _options_have_an_effect(self) -> Variant:
-        on_labels = self.treatment not in (Treatment.KEEP, Treatment.RANDOM)
+        on_labels = self.treatment not in (Treatment.KEEP, Treatment.SHUFFLE_ANSWERS, Treatment.RANDOM)
         needed = {"labels"} if on_labels else set()
         needed |= {
             Treatment.RANDOM: {"size_of"},
             Treatment.REPLACE: {"answers"},
             Treatment.SELECTIVE: {"harmful"},
+            Treatment.SHUFFLE_ANSWERS: {"share"},
         }.get(self.treatment, set())
         for name in sorted(needed):
             if not getattr(self, name):

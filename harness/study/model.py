@@ -12,8 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from harness.errors import nearest
 from harness.study.curation import Clean, Mix, Variant
+from harness.study.judging import RESERVED, Controls, Rule
 from harness.study.strict import Fraction, Name, Positive, Strict
+
+_SEEDS = 2**32
 
 
 class SourceKind(enum.StrEnum):
@@ -188,13 +192,15 @@ class Study(Strict):
         tasks: names of tasks in tasks/, or of any task of lm-eval.
         tasks_path: folder of further lm-eval tasks, relative to the study file.
         profiles: scoring profiles, side by side in the report; the first one is drawn from first.
+        verdict: how gaps are judged; enters no key.
+        controls: which arms are added to see what the study can tell.
         estimate: what a dry run assumes of data that it has not read.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
     title: str
     notes: str = ""
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(strict=False, min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=_SEEDS)], ...] = Field(strict=False, min_length=1)
     data_seed: Annotated[int, Field(ge=0)] = 0
     recipe: str
     tasks: tuple[str, ...] = Field(strict=False, min_length=1)
@@ -209,6 +215,8 @@ class Study(Strict):
     clean: Clean = Clean()
     variants: dict[Name, Variant]
     evaluation: Evaluation = Evaluation()
+    verdict: Rule = Rule()
+    controls: Controls = Controls()
     estimate: Estimate = Estimate()
 
     def lineage_names(self, name: str) -> list[str]:
@@ -230,8 +238,8 @@ class Study(Strict):
         if not self.variants:
             problems.append("[variants] is empty; name at least one variant")
         for name, variant in self.variants.items():
-            if name == "base":
-                problems.append("'base' is the untrained arm and cannot be the name of a variant")
+            if name in RESERVED:
+                problems.append(f"'{name}' is {RESERVED[name]} and cannot be the name of a variant")
             if variant.size_of is not None:
                 other = self.variants.get(variant.size_of)
                 if other is None or not other.treatment.drops:
@@ -246,8 +254,13 @@ class Study(Strict):
                 problems.append(f"variants.{name} replaces answers that a parent has replaced already")
         for name in sorted(self.estimate.chats.keys() - self.variants.keys()):
             problems.append(f"estimate.chats names '{name}', which is not a variant")
+        for name in sorted({*self.verdict.margins, *([self.verdict.primary] if self.verdict.primary else [])}):
+            if name not in self.tasks:
+                problems.append(f"[verdict] names '{name}', which is not one of the tasks.{nearest(name, self.tasks)}")
         if len(set(self.seeds)) != len(self.seeds):
             problems.append("a seed is listed twice")
+        if self.controls.same_data and max(self.seeds) + len(self.seeds) >= _SEEDS:
+            problems.append("controls.same_data trains under the seeds after the largest one, which leaves no room")
         if len(set(self.tasks)) != len(self.tasks):
             problems.append("a task is listed twice")
         if len(set(self.profiles)) != len(self.profiles):

@@ -227,7 +227,7 @@
       });
       parts.push(table);
     }
-    for (const [name, value] of Object.entries(given.extracted || {})) parts.push(make("p", "read", `read by ${name}: `, make("code", "", inline(value))));
+    for (const [name, value] of Object.entries(given.extracted || {})) parts.push(make("p", "read", name === "none" ? "extracted: " : `extracted (${name}): `, make("code", "", inline(value))));
     if (given.samples) parts.push(make("p", "read", `first of ${given.samples} samples`));
     return parts;
   };

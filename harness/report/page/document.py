@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.compare import Gap, Incomparable
-from harness.report import wording
+from harness.report import verdicts, wording
 from harness.report.page import payload, plots, shell, words
 from harness.report.page.outcomes import Outcomes, outcomes
 from harness.report.page.texts import Texts
@@ -55,7 +55,7 @@ def as_html(
     values = {
         "title": result.study,
         "subtitle": result.title,
-        "headline": words.headline(result),
+        "headline": wording.headline(result),
         "about": _about(result),
         "warnings": words.warnings(result),
         "reference": result.reference,
@@ -65,7 +65,6 @@ def as_html(
         "verdicts": [_verdict(row, result) for row in result.tasks],
         "forest": shell.safe(plots.forest(result)),
         "controls": _controls(result),
-        "controls_note": _CONTROLS,
         "parts": [part for number, row in enumerate(result.tasks) if (part := _parts(row, number, result))],
         "curves": shell.safe(plots.curves(result)),
         "legend": _legend(result),
@@ -88,12 +87,6 @@ def as_html(
     )
 
 
-_CONTROLS = (
-    "Random removal shows what a smaller training set alone does. The same data under other seeds shows what luck alone"
-    " does. Shuffled answers show that the study would see damage."
-)
-
-
 def _about(result: Result) -> str:
     items = sum(row.items for row in result.tasks)
     what = f"{result.treated} against {result.reference}, {_count(len(result.seeds), 'training seed')}"
@@ -102,7 +95,7 @@ def _about(result: Result) -> str:
 
 def _navigation(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [("verdicts", "Verdicts")]
-    found += [("controls", "Controls")] if values["controls"].rows else []
+    found += [("controls", "Controls")] if values["controls"] else []
     found += [("parts", "Subjects")] if values["parts"] else []
     found += [("items", "Items")] if values["browser"] else []
     found += [("training", "Training")]
@@ -117,10 +110,11 @@ def _verdict(row: TaskRow, result: Result) -> dict[str, Any]:
         "title": row.title,
         "metric": row.metric,
         "primary": row.task == result.primary,
-        "verdict": words.verdict_of(row).value,
-        "more": words.needed(row),
+        "kind": words.verdict_of(row).value,
+        "verdict": verdicts.verdict(gap, judged),
+        "more": words.grounds(row),
         "refusal": "",
-        "smallest": "-" if judged is None or judged.smallest is None else f"{100 * judged.smallest:.1f} points",
+        "smallest": verdicts.smallest(judged),
         "size": f"{row.items:,}",
     }
     for side, arm in (("reference", result.reference), ("treated", result.treated)):
@@ -141,16 +135,11 @@ def _verdict(row: TaskRow, result: Result) -> dict[str, Any]:
     }
 
 
-def _controls(result: Result) -> Table:
-    return Table(
-        header=("task", "control", "gap, points", "reading"),
-        numbers=(2,),
-        rows=[
-            (row.title, words.control_name(control), wording.absolute(control.gap), wording.reading(control.gap))
-            for row in result.tasks
-            for control in row.controls
-        ],
-    )
+def _controls(result: Result) -> list[Table]:
+    return [
+        Table(header=("task", "gap, points", "verdict"), numbers=(1,), rows=one.rows, caption=one.heading)
+        for one in verdicts.controls(result)
+    ]
 
 
 def _parts(row: TaskRow, number: int, result: Result) -> dict[str, Any] | None:
@@ -205,11 +194,15 @@ def _losses(result: Result) -> Table:
         *((f"dropped from {arm.name}", arm.dropped) for arm in result.arms),
         *((f"changed in {arm.name}", arm.treated) for arm in result.arms),
     ]
-    rows = [(what, name.replace("_", " "), f"{count:,}") for what, own in counts for name, count in sorted(own.items())]
+    rows = [
+        (what, ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sorted(own.items())))
+        for what, own in counts
+        if own
+    ]
     for name, what in (("repaired", "chats repaired"), ("repeat_a_passage", "chats that repeat a long passage")):
         if data.get(name):
-            rows.append((what, "", f"{data[name]:,}"))
-    return Table(header=("step", "what", "number"), rows=rows, numbers=(2,))
+            rows.append((what, f"{data[name]:,}"))
+    return Table(header=("step", "what and how many"), rows=rows)
 
 
 def _provenance(result: Result) -> list[tuple[str, str]]:

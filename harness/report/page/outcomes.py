@@ -31,6 +31,7 @@ class Outcomes:
 
     Attributes:
         items: ids; every list of scores is in their order.
+        subjects: the subject or subtask of every item, for people.
         clusters: what the items share, such as a passage.
         runs: one per seed.
         reference, treated: [runs][items]; None where a checkpoint has no score.
@@ -41,6 +42,7 @@ class Outcomes:
     title: str
     metric: str
     items: tuple[str, ...]
+    subjects: tuple[str, ...]
     clusters: tuple[str, ...]
     runs: tuple[Run, ...]
     reference: tuple[tuple[float | None, ...], ...]
@@ -60,12 +62,6 @@ def leaf_of(item: str) -> str:
     """Return the beginning of an item's id that its subtask gave it, with the slash; empty where there is none."""
     leaf, slash, _ = item.partition("/")
     return leaf + slash if slash else ""
-
-
-def subject_of(item: str, task: str) -> str:
-    """Return the subject or subtask of an item for people."""
-    name = leaf_of(item).rstrip("/").rpartition("::")[2]
-    return name.removeprefix(f"{task}_") or task
 
 
 def outcomes(result: Result) -> list[Outcomes]:
@@ -88,9 +84,11 @@ def _outcomes(row: TaskRow, result: Result) -> Outcomes | None:
     if not runs:
         return None
     clusters: dict[str, str] = {}
+    subjects: dict[str, str] = {}
     for run in runs:
-        for checkpoint in (run.reference, run.treated):
-            clusters |= zip(sets[checkpoint].items, sets[checkpoint].clusters, strict=True)
+        for one in (sets[run.reference], sets[run.treated]):
+            clusters |= zip(one.items, one.clusters, strict=True)
+            subjects |= zip(one.items, one.subtasks or (row.task,) * len(one.items), strict=True)
     items = tuple(clusters)
     prompts = {checkpoint: dict(zip(one.items, one.prompts, strict=True)) for checkpoint, one in sets.items()}
     return Outcomes(
@@ -98,6 +96,7 @@ def _outcomes(row: TaskRow, result: Result) -> Outcomes | None:
         title=row.title,
         metric=row.metric,
         items=items,
+        subjects=tuple(subjects.values()),
         clusters=tuple(clusters.values()),
         runs=runs,
         reference=tuple(_scores(sets[run.reference], row.metric, items) for run in runs),

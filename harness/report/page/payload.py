@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.report.page.outcomes import Outcomes, leaf_of, subject_of
+from harness.report.page.outcomes import Outcomes, leaf_of
 from harness.report.page.texts import Said, Texts
 
 ROOM = 8_000_000
@@ -29,13 +29,13 @@ Cut = str | tuple[str, int, str]
 def overview(one: Outcomes, *, kept: bool) -> dict[str, Any]:
     """Return the outcomes of a task.
 
-    Keys: `leaves` (beginnings of ids) and `subjects` (names) in one order, `of` (their place, by item), `ids` (rest of
-    the id, by item), `seeds`, `values` (palette of scores, null = none), `reference` and `treated` (by seed: a letter
-    an item, or a list of places where letters do not reach), `unlike` (places of items asked in different words),
-    `kept` (whether texts are there).
+    Keys: `leaves` and `subjects` (beginnings of ids and names of subtasks, in one order), `of` (their place, by item),
+    `ids` (rest of the id, by item), `seeds`, `values` (palette of scores, null = none), `reference` and `treated` (by
+    seed: a letter an item, or a list of places where letters do not reach), `unlike` (places of items asked in
+    different words), `kept` (whether texts are there).
     """
-    leaves = list(dict.fromkeys(map(leaf_of, one.items)))
-    place = {leaf: index for index, leaf in enumerate(leaves)}
+    parts = [(leaf_of(item), subject) for item, subject in zip(one.items, one.subjects, strict=True)]
+    place = {part: index for index, part in enumerate(dict.fromkeys(parts))}
     known = {_rounded(value) for scores in (*one.reference, *one.treated) for value in scores}
     palette: list[float | None] = [*sorted(value for value in known if value is not None)]
     palette += [None] if None in known else []
@@ -49,9 +49,9 @@ def overview(one: Outcomes, *, kept: bool) -> dict[str, Any]:
         "task": one.task,
         "title": one.title,
         "metric": one.metric,
-        "leaves": leaves,
-        "subjects": [subject_of(leaf, one.task) for leaf in leaves],
-        "of": [place[leaf_of(item)] for item in one.items],
+        "leaves": [leaf for leaf, _ in place],
+        "subjects": [subject for _, subject in place],
+        "of": [place[part] for part in parts],
         "ids": [item.removeprefix(leaf_of(item)) for item in one.items],
         "seeds": [run.name for run in one.runs],
         "values": palette,

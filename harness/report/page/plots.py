@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.compare import Gap
-from harness.report import wording
+from harness.report import numbers
 from harness.report.page.drawing import Ink, Tips, drawn, label
 from harness.report.result import ControlKind, Curve, Part, Result, TaskRow
-from harness.study.choice import BASE_ARM
+from harness.study.judging import BASE_ARM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def _intervals(
     rows = sum(map(len, groups))
     height = 48 + rows * step + (len(groups) - 1) * between + 10
     longest = min(30, max(len(bar.name) for bars in groups for bar in bars))
-    left = 14 + longest * 6.0
+    left = 14 + longest * 6.5
 
     def draw(figure: Figure, axes: Axes, tips: Tips) -> None:
         top = 0.0
@@ -112,7 +112,7 @@ def _whisker(axes: Axes, place: float, bar: Bar, tips: Tips) -> None:
     [line] = axes.plot([low, high], [place, place], color=bar.ink.value, linewidth=width)
     [point] = axes.plot([middle], [place], "o", color=bar.ink.value, markersize=size)
     for artist in (line, point):
-        tips.on(artist, f"{bar.name}: {wording.absolute(bar.gap)} points")
+        tips.on(artist, f"{bar.name}: {numbers.absolute(bar.gap)} points")
 
 
 def _symmetric(axes: Axes, gaps: Sequence[Gap]) -> None:
@@ -140,8 +140,9 @@ def curves(result: Result) -> str:
                 tips.on(line, f"{arm}, seed {one.seed}: last loss {losses[-1]:.3f}")
         axes.set_xlabel("optimizer step")
         axes.grid(axis="y")
-        axes.set_xlim(left=0)
         axes.margins(x=0.02)
+        axes.set_xlim(left=0)
+        axes.set_ylim(*_most([loss for one in lines for loss in smoothed(one)[1]]))
 
     arms = ", ".join(dict.fromkeys(one.arm for one in lines))
     title = f"Training loss by optimizer step, every seed, arms {arms}"
@@ -158,6 +159,14 @@ def smoothed(curve: Curve) -> tuple[list[float], list[float]]:
             steps.append(start + (min(width, len(curve.losses) - start) + 1) / 2)
             losses.append(sum(known) / len(known))
     return steps, losses
+
+
+def _most(losses: Sequence[float]) -> tuple[float, float]:
+    """Return limits that leave out the highest twentieth of the losses: those of the first steps hide all others."""
+    ordered = sorted(losses)
+    low, high = ordered[0], ordered[math.ceil(0.95 * len(ordered)) - 1]
+    room = 0.05 * (high - low) or 0.5
+    return low - room, high + room
 
 
 def funnel(result: Result) -> str:
@@ -215,7 +224,7 @@ def doses(result: Result, shares: Mapping[str, float]) -> str:
             )
             for share, score, arm in known:
                 [line] = axes.plot([100 * share] * 2, [100 * score.low, 100 * score.high], color=ink, linewidth=1)
-                tips.on(line, f"{row.title}, {arm}: {wording.estimate(score)}")
+                tips.on(line, f"{row.title}, {arm}: {numbers.estimate(score)}")
             axes.text(
                 *(103, 100 * known[-1][1].mean, label(row.title, 16)), va="center_baseline", color=ink, clip_on=False
             )
@@ -236,7 +245,7 @@ def ink_of(arm: str, result: Result) -> Ink:
 
 def _ink(row: TaskRow) -> Ink:
     if row.judgement is None:
-        return _called(row.gap) if isinstance(row.gap, Gap) else Ink.TEXT
+        return Ink.TEXT
     return {"improved": Ink.UP, "regressed": Ink.DOWN}.get(row.judgement.verdict.value, Ink.TEXT)
 
 
@@ -247,8 +256,8 @@ def _called(gap: Gap) -> Ink:
 
 
 def _control(kind: ControlKind, reference: str) -> str:
-    short = {ControlKind.RANDOM: "vs", ControlKind.SAME_DATA: "A/A", ControlKind.SHUFFLED: "shuffled"}
-    return f"{short[kind]} {reference}"
+    words = {ControlKind.SAME_DATA: "same data", ControlKind.SHUFFLED: "shuffled answers"}
+    return words.get(kind, f"against {reference}")
 
 
 def _named(part: Part) -> str:

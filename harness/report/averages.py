@@ -1,0 +1,137 @@
+"""From scores of items to averages, gaps and parts of one task.
+
+Owns how items count (alike, or subtasks alike), and what a definition of a task says of itself. Does no statistics (see
+`harness.compare`) and reads no records (see `join`). Invariant: arms are paired before they are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness import compare
+from harness.errors import InputError
+from harness.report.result import Part
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskHead:
+    """What a report says of a definition of a task beside its scores.
+
+    Attributes:
+        title: for people.
+        profile: the scoring profile.
+        primary: the metric that is compared; more of it is better.
+        chance: score of guessing, 0 to 1.
+        average: over subtasks: "micro" (by their size) or "macro" (all alike).
+    """
+
+    title: str
+    profile: str
+    primary: str
+    chance: float
+    average: str
+
+    @classmethod
+    def of(cls, info: Any) -> TaskHead:
+        """Return the head of a `catalog.TaskInfo`."""
+        return cls(**{name: getattr(info, name) for name in cls.__slots__})
+
+
+def primary_scores(head: TaskHead, facts: Sequence[Mapping[str, Any]]) -> Floats:
+    """Return the primary metric [seeds, items], NaN where an item has none.
+
+    Raises:
+        InputError: no item has it, such as a metric of a whole corpus, or it is no share.
+    """
+    scores = np.array(
+        [one["scores"].get(head.primary) or [None] * len(one["item"]) for one in facts],
+        dtype=float,
+    )
+    if np.isnan(scores).all():
+        raise InputError(
+            f"Task '{head.title}' has no '{head.primary}' of single items, so arms cannot be compared item by item."
+            " Leave it out with --tasks; `harness eval` gives a checkpoint's value for the whole task."
+        )
+    outside = scores[(scores < 0) | (scores > 1)]
+    if outside.size:
+        raise InputError(
+            f"Task '{head.title}' gives an item a '{head.primary}' of {outside[0]:g}, and what is compared is shares"
+            " between 0 and 1. Leave it out with --tasks; `harness eval` gives a checkpoint's value for the whole task."
+        )
+    return scores
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """How scores of items become one number: "micro" counts items alike, "macro" subtasks (InstructEval's BBH)."""
+
+    average: str
+    clusters: Mapping[str, str]
+    subtasks: Mapping[str, str]
+    confidence: float
+
+    def interval(self, arm: compare.Arm) -> compare.Estimate:
+        """Return the average of an arm over the items that have a score under every seed."""
+        has = arm.only({item for item, own in zip(arm.items, arm.scores.T, strict=True) if not np.isnan(own).any()})
+        return compare.interval(
+            has.scores, self._clusters(has.items), weights=self._weights(has.items), confidence=self.confidence
+        )
+
+    def gap(self, reference: compare.Arm, treated: compare.Arm) -> compare.Gap | compare.Incomparable:
+        """Return the difference of two arms' averages."""
+        paired = compare.pair(reference, treated)
+        if isinstance(paired, compare.Incomparable):
+            return paired
+        return compare.gap(
+            paired.reference,
+            paired.treated,
+            self._clusters(paired.items),
+            weights=self._weights(paired.items),
+            confidence=self.confidence,
+        )
+
+    def parts(self, reference: compare.Arm, treated: compare.Arm) -> tuple[Part, ...]:
+        """Return the gap of every subtask, in order of their names; nothing where there is one subtask.
+
+        Within a subtask items count alike. Where all of it is one cluster, its items stand alone: the part is about
+        this subtask, not about others like it.
+        """
+        members: dict[str, set[str]] = {}
+        for item in reference.items:
+            members.setdefault(self.subtasks[item], set()).add(item)
+        if len(members) < 2:
+            return ()
+        return tuple(
+            Part(name=name, items=len(items), gap=self._part(reference.only(items), treated.only(items)))
+            for name, items in sorted(members.items())
+        )
+
+    def _part(self, reference: compare.Arm, treated: compare.Arm) -> compare.Gap | compare.Incomparable:
+        paired = compare.pair(reference, treated)
+        if isinstance(paired, compare.Incomparable):
+            return paired
+        clusters = self._clusters(paired.items)
+        return compare.gap(
+            paired.reference,
+            paired.treated,
+            clusters if len(set(clusters)) > 1 else None,
+            confidence=self.confidence,
+        )
+
+    def _clusters(self, items: Sequence[str]) -> np.ndarray[Any, Any]:
+        return np.array([self.clusters[item] for item in items])
+
+    def _weights(self, items: Sequence[str]) -> Floats:
+        """Return what every item counts [items], so that the mean is the average of these items."""
+        if self.average == "micro":
+            return np.ones(len(items))
+        own = [self.subtasks[item] for item in items]
+        names, place, counts = np.unique(own, return_inverse=True, return_counts=True)
+        weights: Floats = len(own) / (len(names) * counts[place])
+        return weights

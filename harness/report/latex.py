@@ -1,0 +1,85 @@
+r"""The result as LaTeX, for a paper: one table, to be used with `\usepackage{booktabs}`.
+
+Owns the layout of `report.tex`. Computes nothing. Invariant: names are escaped, so no task or variant can break the
+document or command it; equal results give equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.report import verdicts
+from harness.report.numbers import absolute, percent, probability, relative
+from harness.report.result import Result
+from harness.report.wording import footnotes, gap_heading, headline, relative_heading
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    **{one: f"\\{one}" for one in "#$%&_"},
+}
+
+
+def as_latex(result: Result) -> str:
+    """Return a `table*` with the pair's scores, gaps and verdicts, its caption and its notes."""
+    head = ["Task", "Items", result.reference, result.treated, "Gap, points", relative_heading(result)]
+    head = [*map(escaped, head), "Verdict", "$p$ (corrected)", "Smallest"]
+    rows = [
+        [
+            *(escaped(row.title), f"{row.items:,}"),
+            *(percent(row.scores[arm].mean) for arm in (result.reference, result.treated)),
+            _minus(escaped(absolute(row.gap))),
+            _minus(escaped(relative(row.gap))),
+            escaped(verdicts.verdict(row.gap, row.judgement)),
+            escaped(probability(row.judgement.adjusted if row.judgement else None)),
+            verdicts.smallest(row.judgement),
+        ]
+        for row in result.tasks
+    ]
+    notes = [*(f"Warning: {line}" for line in verdicts.warnings(result)), *footnotes(result)]
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            r"\begin{table*}",
+            r"\centering",
+            r"\caption{" + escaped(f"{headline(result)} {gap_heading(result)}.") + "}",
+            r"\label{tab:" + "".join(one if one.isalnum() else "-" for one in _name(result)) + "}",
+            r"\begin{tabular}{@{}lrrrrrlrr@{}}",
+            r"\toprule",
+            _line(head),
+            r"\midrule",
+            *[_line(row) for row in rows],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\par\smallskip\footnotesize",
+            *[escaped(line) + r"\par" for line in notes],
+            r"\end{table*}",
+            "",
+        ]
+    )
+
+
+def escaped(text: str) -> str:
+    """Return a text in which no character has a meaning of its own to LaTeX."""
+    plain = " ".join(text.split())
+    return "".join(_ESCAPES.get(one, one) for one in plain if one.isprintable())
+
+
+def _minus(number: str) -> str:
+    """Set the signs of numbers as signs: a hyphen is shorter than a minus."""
+    return number if number == "-" else number.replace("-", "$-$")
+
+
+def _name(result: Result) -> str:
+    return f"{result.study}-{result.selection}" if result.selection else result.study
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
