@@ -21,20 +21,24 @@ from harness.study.curation import Treatment
 def stored(results: Path, *, study: str = "") -> Iterator[Result]:
     """Yield the results of all runs of a store, or of one study's, in order of their names.
 
+    Args:
+        study: a study, or one run of it such as "pocket/whole"; empty = all. Other runs are not read.
+
     Raises:
         InputError: no run, a run or record that was changed or is gone, or one of another version.
     """
     store, runs = Store(results), Runs(results)
-    found = list(runs.all())
-    chosen = [run for run in found if study in ("", run.study["name"], run.name)]
+    names = runs.names()
+    chosen = [name for name in names if study in ("", name, name.partition("/")[0])]
     if not chosen:
-        names = sorted({run.study["name"] for run in found})
+        known = {name.partition("/")[0] for name in names} | (set(names) if "/" in study else set())
         raise InputError(
-            f"No run of study '{study}' in {runs.root}.{nearest(study, names)} `harness ablate` makes one."
+            f"No run of study '{study}' in {runs.root}.{nearest(study, known)} `harness ablate` makes one."
             if study
             else f"There are no runs in {runs.root}. `harness ablate` makes one."
         )
-    for run in chosen:
+    for name in chosen:
+        run = runs.read(runs.named(name))
         yield join.again(run, runs.records(run, store.ledger))
 
 

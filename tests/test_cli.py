@@ -106,18 +106,8 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
         ],
         "eval": [
             *("--data", "--dtype", "--engine", "--format", "--limit", "--max-length", "--max-new-tokens"),
-            *(
-                "--pass-at",
-                "--profile",
-                "--results",
-                "--samples",
-                "--seed",
-                "--server",
-                "--tasks",
-                "--tasks-path",
-                "--temperature",
-            ),
-            "--unsafe-exec",
+            *("--pass-at", "--profile", "--results", "--samples", "--seed", "--server", "--tasks", "--tasks-path"),
+            *("--temperature", "--unsafe-exec"),
         ],
         "explain": [
             *("--data", "--format", "--limit", "--profile", "--results", "--seeds", "--tasks", "--variant"),
@@ -128,10 +118,11 @@ def test_the_options_of_every_command_are_the_ones_we_know() -> None:
             *("--profile", "--ranks", "--reports", "--results", "--seeds", "--strict", "--summary", "--tasks"),
             *("--unsafe-exec", "--variant"),
         ],
-        "report": ["--format", "--reports", "--results"],
         "reproduce": [
             *("--anyway", "--data", "--format", "--from-inputs", "--in", "--results", "--study", "--unsafe-exec"),
         ],
+        "leaderboard": ["--format", "--html", "--metric", "--results", "--task"],
+        "report": ["--format", "--published", "--reports", "--results"],
         "rescore": [
             *("--data", "--format", "--limit", "--profile", "--reports", "--results", "--seeds", "--tasks"),
             *("--unsafe-exec", "--variant"),

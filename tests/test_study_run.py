@@ -248,6 +248,19 @@ def test_too_little_disk_for_the_checkpoints_is_said_before_any_training(
     assert not (tmp_path / "reports").exists()
 
 
+def test_harness_report_writes_from_the_store_alone_what_ablate_wrote_byte_for_byte(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    done = harness("report", "small", "--results", undisturbed / "results", "--reports", tmp_path)
+    assert done.returncode == 0, done.stderr
+    before, after = (
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (undisturbed / "reports", tmp_path)
+    )
+    assert len(after) >= 4
+    assert after == before
+
+
 def test_item_scores_carry_variant_seed_task_item_and_prompt_hash(undisturbed: Path) -> None:
     table = pd.read_parquet(undisturbed / "reports" / "small" / "items.parquet")
     assert {"variant", "seed", "task", "item", "prompt", "metric", "score"} <= set(table.columns)

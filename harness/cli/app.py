@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from harness.cli import eval_app, explain_app, gate_app, power_app
+from harness.cli import eval_app, explain_app, gate_app, power_app, standing_app
 from harness.cli.data_app import data as data_app
 from harness.cli.filter_app import filters as filter_app
 from harness.cli.options import (
@@ -25,6 +25,7 @@ from harness.cli.options import (
     Trackers,
     Variant,
     study_names,
+    table_names,
 )
 
 app = typer.Typer(
@@ -43,6 +44,7 @@ eval_app.register(app)
 power_app.register(app)
 gate_app.register(app)
 explain_app.register(app)
+standing_app.register(app)
 
 
 class Format(enum.StrEnum):
@@ -133,15 +135,24 @@ def ablate(
 \b
   harness report                       every run in results/: written to reports/ and printed
   harness report pocket                the runs of one study
-  harness report smollm2/limit-57 --format json"""
+  harness report smollm2/limit-57 --format json
+  harness report --published poison-of-alignment   what a published table can support"""
 )
 def report(
     run: Annotated[str, typer.Argument(help="A study, or one run of it such as pocket/whole; default: all.")] = "",
     results: ResultsFolder = Path("results"),
     reports: ReportsFolder = Path("reports"),
     format: Annotated[Format, typer.Option(help="What is printed on stdout.")] = Format.TABLE,
+    published: Annotated[
+        str, typer.Option(metavar="NAME", help="Print what a published table can support.", autocompletion=table_names)
+    ] = "",
 ) -> None:
     """Write reports again from the records, without running anything."""
+    if published:
+        from harness.cli import standing_output
+
+        standing_output.show_published(published, run=run, format=format.value)
+        return
     from harness.cli import commands
 
     commands.report(run, results=results, reports=reports, format=format.value)

@@ -58,6 +58,11 @@ def pack_names(incomplete: str) -> list[str]:
     return _names("filters", incomplete)
 
 
+def table_names(incomplete: str) -> list[str]:
+    """Complete the name of a published table."""
+    return _names("published", incomplete)
+
+
 def task_names(incomplete: str) -> list[str]:
     """Complete the last of several names of shipped tasks."""
     from harness.evaluate import catalog

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from harness import compare
 from harness.errors import InputError
@@ -37,7 +38,10 @@ def run_of(
     """
     own = {name: variant for name, variant in study.variants.items() if name not in RESERVED}
     return Run(
-        study=study.model_copy(update={"variants": own}).model_dump(mode="json", exclude_defaults=True),
+        # Keys that were not set stay unset, as some may not stand beside others; but what a report shows has to outlive
+        # a change of its default.
+        study=study.model_copy(update={"variants": own}).model_dump(mode="json", exclude_defaults=True)
+        | study.model_dump(mode="json", include={"filter", "profiles", "verdict"}),
         choice=asdict(choice),
         selection=_selection(study, choice),
         tasks={name: asdict(heads[name]) for name in choice.definitions},
@@ -59,11 +63,20 @@ def again(run: Run, records: Mapping[str, Record]) -> Result:
         choice = Choice(**lists)
         heads = {name: TaskHead(**head) for name, head in run.tasks.items()}
     except (ValueError, TypeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
         raise InputError(
-            f"The run '{run.name}' was written by another version of harness and cannot be read: {error}. Run `harness"
+            f"The run '{run.name}' was written by another version of harness and cannot be read ({what}). Run `harness"
             " ablate` again: what is recorded is found, and the run is written anew."
         ) from None
-    return assemble(study=study, choice=choice, infos=heads, records=records)
+    try:
+        result = assemble(study=study, choice=choice, infos=heads, records=records)
+    except KeyError as error:
+        raise InputError(
+            f"The run '{run.name}' was written by another version of harness: {error} is not in its records. Run"
+            " `harness ablate` again: what that version lacks is made."
+        ) from None
+    return replace(result, selection=run.selection)
 
 
 def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], records: Mapping[str, Record]) -> Result:

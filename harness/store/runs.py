@@ -7,7 +7,7 @@ is written last and atomically, and names records by their keys: one that is the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,17 @@ class Runs:
 
     def path(self, study: str, selection: str) -> Path:
         """Return where the run of a study and a selection is, or would be."""
-        return self.root / study / f"{selection or WHOLE}.json"
+        return self.named(f"{study}/{selection or WHOLE}")
+
+    def named(self, name: str) -> Path:
+        """Return where the run of a name such as "pocket/whole" is, or would be."""
+        return self.root / f"{name}.json"
 
     def put(self, run: Run) -> Path:
         """Write a run in place of an older one of the same study and selection; return the file."""
-        path = self.path(run.study["name"], run.selection)
+        path = self.named(run.name)
         content = json.loads(json.dumps(run.content()))
-        text = json.dumps(content | {"seal": digest("harness.run", content)}, indent=1, sort_keys=True)
+        text = json.dumps(content | {"seal": _seal(content)}, indent=1, sort_keys=True)
         write_atomic(path, text + "\n")
         return path
 
@@ -79,12 +83,17 @@ class Runs:
         """Return the run of a file.
 
         Raises:
-            InputError: the file is no run, of another schema, or was changed by hand.
+            InputError: the file is no run, of another schema, was changed by hand or has another run's name.
         """
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             seal, schema = raw.pop("seal"), raw["schema"]
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read: {error.strerror or error}. Make it readable, or remove it and run `harness"
+                " ablate` again."
+            ) from None
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise InputError(
                 f"{path} is no run: it cannot be read. Remove it and run `harness ablate` again."
             ) from None
@@ -93,19 +102,30 @@ class Runs:
                 f"{path} has schema {schema}, and this version reads {SCHEMA}. Run `harness ablate` again: what is"
                 " recorded is found, and the run is written anew."
             )
-        if digest("harness.run", raw) != seal:
+        if seal is None or _seal(raw) != seal:
             raise InputError(
                 f"{path} was changed after it was written: its digest does not match. Restore it, or remove it and run"
                 " `harness ablate` again."
             )
         records = {stage: (kind, key) for stage, (kind, key) in raw["records"].items()}
-        return Run(
+        run = Run(
             study=raw["study"],
             choice=raw["choice"],
             selection=raw["selection"],
             tasks=raw["tasks"],
             records=records,
         )
+        if self.named(run.name) != path:
+            # Its reports would be written over those of the run that it was copied from.
+            raise InputError(
+                f"{path} holds the run '{run.name}', which belongs in {self.named(run.name)}. Move it there, or remove"
+                " it."
+            )
+        return run
+
+    def names(self) -> list[str]:
+        """Return the names of all runs, in order, without reading any."""
+        return sorted(path.relative_to(self.root).with_suffix("").as_posix() for path in self.root.glob("*/*.json"))
 
     def all(self) -> Iterator[Run]:
         """Yield every run, in order of their names.
@@ -113,17 +133,22 @@ class Runs:
         Raises:
             InputError: as `read`.
         """
-        for path in sorted(self.root.glob("*/*.json")):
-            yield self.read(path)
+        for name in self.names():
+            yield self.read(self.named(name))
 
-    def records(self, run: Run, ledger: Ledger) -> dict[str, Record]:
+    def records(self, run: Run, ledger: Ledger, *, only: Collection[str] | None = None) -> dict[str, Record]:
         """Return the records of a run by stage name.
+
+        Args:
+            only: names of the stages that are wanted; None = all.
 
         Raises:
             InputError: a record is gone or was changed by hand; names the first file.
         """
         found = {}
         for stage, (kind, key) in run.records.items():
+            if only is not None and stage not in only:
+                continue
             record = ledger.get(kind, key)
             if record is None:
                 path = ledger.path(kind, key)
@@ -134,3 +159,11 @@ class Runs:
                 )
             found[stage] = record
         return found
+
+
+def _seal(content: Mapping[str, Any]) -> str | None:
+    """Return the digest of a run's content; None where it has none (a number that is not finite)."""
+    try:
+        return digest("harness.run", content)
+    except TypeError:
+        return None

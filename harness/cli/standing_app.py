@@ -1,0 +1,55 @@
+"""`harness leaderboard`: the command and its options.
+
+Owns names, defaults and help. Invariant: stdout carries the leaderboard only; everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+class BoardFormat(enum.StrEnum):
+    """How a leaderboard is printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command(
+        epilog="""Examples:
+
+\b
+  harness leaderboard                                  every run in results/
+  harness leaderboard --results mine --results theirs  of two folders together
+  harness leaderboard --task mmlu --format csv > mmlu.csv
+  harness leaderboard --html leaderboard.html          a page that sorts by any column"""
+    )(leaderboard)
+
+
+def leaderboard(
+    results: Annotated[
+        Optional[list[Path]], typer.Option(metavar="DIR", help="Folder of results; may be given several times.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="Only this task, such as mmlu or mmlu_strict.")] = "",
+    metric: Annotated[str, typer.Option(help="Rank by this metric, more first; default: each task's own.")] = "",
+    format: Annotated[BoardFormat, typer.Option(help="What is printed on stdout.")] = BoardFormat.TABLE,
+    html: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Also write the page to this file.")] = None,
+) -> None:
+    """Rank variants, filters and base models over all runs, as far as they can be told apart.
+
+    Only what was asked the same is ranked together; what was not is on a board of its own that says why.
+    """
+    from harness.cli import standing_output
+
+    standing_output.leaderboard(
+        tuple(results or [Path("results")]), task=task, metric=metric, format=format.value, html=html
+    )

@@ -1,0 +1,124 @@
+"""Runs in a real store, without any training: what `harness ablate` would have left, with scores that a test chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from test_report_seen import INFOS, TASKS, Info, records
+
+from harness.canonical import digest
+from harness.report.join import TaskHead, run_of
+from harness.report.result import Result
+from harness.store import Record, Run, Runs, Store
+from harness.store.ledger import stage_key, stage_payload
+from harness.study import load_study
+from harness.study.choice import Choice, choose
+
+RATES = {"base": 0.3, "aligned": 0.5, "clean": 0.8, "random": 0.5}
+Scores = Callable[[str, int | None, str, int], Sequence[float | None]]
+
+
+def drawn(rates: Mapping[str, float] = RATES, noise: float = 0.0) -> Scores:
+    """Return scores drawn item by item at a rate for each arm; `noise` is the standard deviation over seeds."""
+
+    def scores(arm: str, seed: int | None, task: str, items: int) -> list[float]:
+        draw = np.random.default_rng([list(RATES).index(arm) if arm in RATES else 9, seed or 0, TASKS.index(task)])
+        rate = rates.get(arm, 0.5) + noise * float(draw.normal())
+        return [float(value) for value in draw.random(items) < rate]
+
+    return scores
+
+
+def run(
+    root: Path,
+    *,
+    name: str = "pocket",
+    seeds: int | None = None,
+    tasks: Sequence[str] = TASKS,
+    limit: int | None = None,
+    items: int = 60,
+    scores: Scores | None = None,
+    variants: Mapping[str, Any] | None = None,
+    pair: tuple[str, ...] = (),
+    data: str = "",
+    engine: str = "vllm",
+    definition: str = "1",
+    prompt: str = "prompt of",
+    change: Callable[[str, Record], Record] = lambda _, record: record,
+) -> Run:
+    """Write the records of a finished study and its run into a store; return the run.
+
+    Args:
+        data: other data, so other weights, under the same names of arms.
+        definition: of the tasks.
+        prompt: how every prompt begins.
+        change: is given (stage, record) of every record before it is written.
+    """
+    study = load_study("pocket")[0].model_copy(update={"name": name, **({"variants": variants} if variants else {})})
+    choice = choose(study, pair=pair, seeds=seeds, tasks=tasks, limit=limit)
+    store = Store(root)
+    places = {}
+    for stage, record in _stages(choice, items, scores or drawn(), data, engine, definition, prompt).items():
+        given = change(stage, record)
+        final = replace(given, key=stage_key(given.payload))
+        store.ledger.put(final)
+        places[stage] = (str(final.payload["kind"]), final.key)
+    found = run_of(study=study, choice=choice, heads={name: head(INFOS[name]) for name in tasks}, records=places)
+    Runs(root).put(found)
+    return found
+
+
+def head(info: Info) -> TaskHead:
+    """Return what a report says of a task."""
+    return TaskHead.of(info)
+
+
+def result(root: Path, found: Run) -> Result:
+    """Return the result of a run from its store."""
+    from harness.report.join import again
+
+    return again(found, Runs(root).records(found, Store(root).ledger))
+
+
+def _stages(
+    choice: Choice, items: int, scores: Scores, data: str, engine: str, definition: str, prompt: str
+) -> dict[str, Record]:
+    """Return the records by stage, with payloads as `plan` and `runner` make them."""
+    found = records(choice, None)
+    for task in choice.definitions:
+        found[f"items/{task}"] = Record(key="", payload={}, output=digest("items", [task, items, definition]))
+    done = {}
+    for stage, record in found.items():
+        kind, *place = stage.split("/")
+        # The base is the same in every study.
+        own = "" if "base" in (kind, *place[:1]) else data
+        facts, settings, output = dict(record.facts), {"stage": stage, "data": own}, digest("out", [stage, own])
+        inputs = {"of": digest("of", [stage, own, engine, items, choice.limit])}
+        if kind == "train":
+            facts |= {"weights": digest("weights", [stage, own]), "chats": 80}
+        if kind == "items":
+            settings = {"definition": {"files": definition}, "limit": choice.limit, "samples": 1, "sampling_seed": 0}
+            output = record.output
+        if kind == "predict":
+            settings = {"engine": {"engine": engine}, "dtype": "float32", "max_length": 512}
+            output = digest("answers", [stage, own, engine, items])
+        if kind == "score":
+            task, arm, seed = place[-1], place[0], int(place[1]) if len(place) == 3 else None
+            names = [f"{task}-{number:04}" for number in range(items)]
+            settings = {"definition": {"files": definition, "execution": None}}
+            facts |= {
+                "item": names,
+                "cluster": names,
+                "subtask": [f"part {number % 3}" for number in range(items)],
+                "prompt": [f"{prompt} {one}" for one in names],
+                "scores": {"acc": (values := list(scores(arm, seed, task, items)))},
+            }
+            known = [value for value in values if value is not None]
+            facts["aggregate"] = {"acc": sum(known) / len(known)} if known else {}
+        payload = stage_payload(kind=kind, version=1, settings=settings, inputs=inputs)
+        done[stage] = replace(record, payload=payload, output=output, facts=facts, telemetry={"seconds": 1.5})
+    return done
