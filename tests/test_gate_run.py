@@ -153,7 +153,7 @@ def test_a_version_that_costs_more_than_allowed_exits_10_and_says_why(world: Wor
     assert "label" not in done.stderr.lower()
     suite = ElementTree.parse(study.parent / "gate.xml").getroot()[0]
     assert (suite.attrib["tests"], suite.attrib["failures"]) == ("2", "2")
-    assert "failed: regressed" in (study.parent / "gate.md").read_text()
+    assert "failed, regressed" in (study.parent / "gate.md").read_text()
 
 
 def test_a_version_that_costs_nothing_passes_with_exit_code_0(world: World, study: Path) -> None:

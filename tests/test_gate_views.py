@@ -245,13 +245,14 @@ def test_what_xml_cannot_hold_is_spelled_out(one: str) -> None:
 
 def test_the_summary_has_the_table_the_reasons_and_the_command() -> None:
     text = documents.as_markdown(verdict(strict=True, **ALL))
-    assert text.startswith("## Filter gate failed: regressed: pocket")
+    assert text.startswith("## Filter gate failed, regressed: pocket")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + len(ALL)
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {len(wording.HEADER) + 1}
     assert "```sh\nharness predictions diff --task mmlu\n```" in text
-    assert documents.as_markdown(verdict(strict=True, drop=FEW)).startswith("## Filter gate failed: not decided")
-    assert documents.as_markdown(verdict(drop=FEW)).startswith("## Filter gate passed")
+    assert documents.as_markdown(verdict(strict=True, drop=FEW)).startswith("## Filter gate failed, not decided: ")
+    assert documents.as_markdown(verdict(drop=FEW)).startswith("## Filter gate not decided: ")
+    assert documents.as_markdown(verdict(bbh=EQUAL)).startswith("## Filter gate passed: ")
 
 
 def test_no_name_in_the_summary_is_obeyed_as_markup() -> None:

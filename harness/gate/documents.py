@@ -125,8 +125,13 @@ def _xml(text: str) -> str:
 
 def as_markdown(verdict: Verdict) -> str:
     """Return the verdict as a section of a page, such as the summary of a GitHub job."""
-    mark = {0: "passed", 10: "failed: regressed", 11: "failed: not decided"}[verdict.exit_code]
-    lines = [f"## Filter gate {mark}: {_inline(wording.title(verdict))}", "", _inline(wording.headline(verdict)), ""]
+    mark = {0: "not decided" if verdict.open else "passed", 10: "failed, regressed", 11: "failed, not decided"}
+    lines = [
+        f"## Filter gate {mark[verdict.exit_code]}: {_inline(wording.title(verdict))}",
+        "",
+        _inline(wording.headline(verdict)),
+        "",
+    ]
     if not verdict.same:
         lines += [_cells(wording.HEADER), _cells(["---"] * len(wording.HEADER))]
         lines += [_cells([_inline(cell) for cell in wording.row(line)]) for line in verdict.lines]
