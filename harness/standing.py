@@ -66,6 +66,8 @@ def standing(request: Request) -> Standing:
     metrics: set[str] = set()
     for results in dict.fromkeys(folder.resolve() for folder in request.results):
         layout.require_folders(results=results, data_dir=None)
+        if not results.is_dir():
+            raise InputError(f"There is no folder {results}. `harness ablate` makes one, in results/ unless --results.")
         for run in Runs(results).all():
             runs += 1
             tasks |= run.tasks.keys()

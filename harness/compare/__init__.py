@@ -4,6 +4,8 @@ Owns the public names of the comparison. Pure functions over arrays: reads no fi
 no task. Invariant: nothing here sees anything above L0.
 """
 
+from harness.compare.bootstrap import Resampled, crossed
+from harness.compare.exact import McNemar, flipped, mcnemar, paired_bootstrap
 from harness.compare.gap import Claim, Estimate, Gap, gap, interval
 from harness.compare.pairing import Arm, Incomparable, Paired, Reason, pair
 from harness.compare.power import Design, Method, planned
@@ -20,17 +22,23 @@ __all__ = [
     "Incomparable",
     "Judgement",
     "Judgements",
+    "McNemar",
     "Method",
     "Overall",
     "Paired",
     "Reason",
+    "Resampled",
     "Verdict",
     "Why",
+    "crossed",
     "equivalence",
+    "flipped",
     "gap",
     "holm",
     "interval",
     "judge",
+    "mcnemar",
     "pair",
+    "paired_bootstrap",
     "planned",
 ]

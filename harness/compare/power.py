@@ -83,7 +83,7 @@ def planned(
     """Return the smallest true gap, a fraction, that a design would call with a probability of `power`.
 
     With one seed, and by `Method.ITEMS`, it is about these checkpoints only: what training luck adds is not counted.
-    `Method.PAIRED_RUNS` takes the differences of the runs as S values, so that all variance has S - 1 degrees of freedom.
+    `Method.PAIRED_RUNS` takes the differences of the runs as S values: all variance has S - 1 degrees of freedom.
     """
     item = design.changed * design.inflation / design.items
     degrees = (design.clusters or design.items) - 1.0

@@ -35,6 +35,6 @@ def fieller(
         return None, None, None
     half = reference * treated - allowance.both
     last = treated**2 - allowance.treated
-    root = math.sqrt(max(0.0, half**2 - lead * last))
+    root = math.sqrt(max(0.0, half * half - lead * last))
     low, high = (half - root) / lead - 1, (half + root) / lead - 1
     return (treated - reference) / reference, max(-1.0, low), high

@@ -26,7 +26,7 @@ where two runs happen to agree, V_runs is small and Satterthwaite's degrees of f
 
 t_item has 1/sum w^2 - 1 degrees of freedom: for equal clusters the usual G - 1 (Miller, arXiv 2411.00640). Where few
 of G clusters make up the variance (5 of 164 items changed), these few count, not the many zeros: where it is less,
-1 + 1/(1/(1/sum w^2 - 1) + k) with k = sum c^4 / (sum c^2)^2 - (3 + 2 sqrt(24/G)) / G and G for 1/sum w^2. The first
+max(2, 1/(1/(1/sum w^2 - 1) + k)) with k = sum c^4 / (sum c^2)^2 - (3 + 2 sqrt(24/G)) / G and G for 1/sum w^2. The first
 term is 1/m for m equal changes, the second what normal values reach by chance, two standard deviations up. So 5 of 5
 changes one way are not called and 6 of 6 are, as by a sign test.
 
@@ -49,6 +49,8 @@ from harness.errors import InputError
 Scores = NDArray[np.float64]
 Clusters = Sequence[str] | Sequence[int] | NDArray[Any]
 
+FEWEST_DEGREES = 2.0
+"""1 change of 164 items: an interval of +-2.6 points with 2 degrees of freedom, +-7.5 with 1; exactly, up to 3.4."""
 SMALLEST_P = 1e-300
 LARGEST_T = 1e150  # its square is still a number
 
@@ -234,7 +236,7 @@ def item_degrees(values: Scores, groups: Groups) -> float:
         return most
     usual = (3 + 2 * math.sqrt(24 / groups.effective)) / groups.effective
     excess = sums.total(squares**2) / whole**2 - usual
-    return min(most, 1 + 1 / (1 / most + max(0.0, excess)))
+    return min(most, max(FEWEST_DEGREES, 1 / (1 / most + max(0.0, excess))))
 
 
 def run_variance(arms: Sequence[Scores], groups: Groups) -> Runs:
