@@ -21,6 +21,7 @@ from harness.report.leaderboard import Board, boards
 from harness.store import Record, Run, Runs, Store
 from harness.study import Study
 from harness.study.choice import BASE_ARM, score_name
+from harness.study.judging import RESERVED
 
 # Settings that say how items are asked but not what: the draw of sampled answers is luck, as the training seed is.
 _LUCK = {"sampling_seed"}
@@ -65,6 +66,8 @@ def standing(request: Request) -> Standing:
     metrics: set[str] = set()
     for results in dict.fromkeys(folder.resolve() for folder in request.results):
         layout.require_folders(results=results, data_dir=None)
+        if not results.is_dir():
+            raise InputError(f"There is no folder {results}. `harness ablate` makes one, in results/ unless --results.")
         for run in Runs(results).all():
             runs += 1
             tasks |= run.tasks.keys()
@@ -228,7 +231,7 @@ def _treatment(run: Run, arm: str) -> str:
         return "not fine-tuned"
     own = run.study["variants"].get(arm)
     if own is None:
-        return f"control '{arm}'"
+        return RESERVED.get(arm, "not in the study file").removeprefix("the control of ")
     words = str(own["treatment"]).replace("_", " ")
     size = f" as '{own['size_of']}'" if own.get("size_of") else ""
     return words + size + (f", {own['dose']:.0%} left" if own.get("dose") else "")

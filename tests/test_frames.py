@@ -167,7 +167,7 @@ def test_a_folder_that_is_none_is_an_error_and_nothing_is_read_before_it_is_aske
         harness.load(tmp_path / "none")
     world.run(tmp_path)
     loaded = harness.load(str(tmp_path))
-    assert "1 runs" in repr(loaded)
+    assert repr(loaded) == f"<results in {tmp_path}, runs: 1>"
     assert loaded.runs is loaded.runs
     assert loaded.runs.loc[0, "tasks"] == "pocket_mmlu pocket_drop"
     assert set(vars(loaded)) == {"root", "_store", "_runs", "runs"}

@@ -238,7 +238,7 @@ def test_the_command_writes_the_page_and_prints_the_table(results: Path, tmp_pat
 
 @pytest.mark.parametrize("format", ["csv", "json", "markdown", "html", "table"])
 def test_no_results_are_an_empty_leaderboard(tmp_path: Path, format: str, capsys: pytest.CaptureFixture[str]) -> None:
-    standing_output.leaderboard((tmp_path / "none",), task="", metric="", format=format, html=None)
+    standing_output.leaderboard((tmp_path,), task="", metric="", format=format, html=None)
     assert capsys.readouterr().out
     assert files(tmp_path) == set()
 
@@ -249,6 +249,7 @@ def test_bad_input_is_refused_before_anything_is_written(results: Path, tmp_path
     for folder, given, said in (
         (results, {"html": tmp_path}, "is a folder; give the name of a file"),
         (tmp_path / "file", {}, "is a file; give a folder"),
+        (tmp_path / "none", {}, "There is no folder"),
         (results, {"task": "nothing"}, "No run has a task 'nothing'"),
         (results, {"metric": "nothing"}, "No task has a metric 'nothing'"),
     ):

@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 from test_cli import harness, refused
 
+from harness import compare
 from harness.errors import InputError
 from harness.report import published, published_views
-from harness.report.published import Published, Support, load, mcnemar, supports
+from harness.report.published import Published, Support, load, supports
 
 NAME = "poison-of-alignment"
 
@@ -67,8 +68,8 @@ def test_the_exact_test_is_the_binomial_one() -> None:
         return min(1.0, 2 * sum(math.comb(total, k) for k in range(min(gained, lost) + 1)) / 2**total)
 
     for gained, lost in ((0, 0), (5, 0), (0, 5), (10, 5), (7, 7), (339, 247)):
-        assert mcnemar(gained, lost) == pytest.approx(by_hand(gained, lost))
-        assert mcnemar(gained, lost) == mcnemar(lost, gained)
+        assert compare.flipped(gained, lost) == pytest.approx(by_hand(gained, lost))
+        assert compare.flipped(gained, lost) == compare.flipped(lost, gained)
 
 
 def test_the_assumed_changes_are_whole_gains_and_losses(lines: dict[str, Support]) -> None:
@@ -76,7 +77,7 @@ def test_the_assumed_changes_are_whole_gains_and_losses(lines: dict[str, Support
         gained, lost = (one.changed + one.net) // 2, (one.changed - one.net) // 2
         assert (gained + lost, gained - lost) == (one.changed, one.net)
         assert abs(one.changed - 0.09 * one.task.items) < 2, "rounded, and one more for whole numbers"
-        assert one.best_p <= one.likely_p == mcnemar(gained, lost)
+        assert one.best_p <= one.likely_p == compare.flipped(gained, lost)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,22 @@ def test_smallest_effects_are_those_of_the_power_table(
     """Simulated: 9 % of the items change, seed SD 0.4 points, 80 % power."""
     one = lines[task]
     assert round(one.smallest, 1) == items
-    assert {seeds: round(value, 1) for seeds, value in one.smallest_by_seeds.items()} == {3: three, 5: five}
+    # The table adds quantiles of t, which is 6 % too little with 2 degrees of freedom.
+    assert one.smallest_by_seeds[3] == pytest.approx(three, rel=0.08)
+    assert one.smallest_by_seeds[5] == pytest.approx(five, rel=0.04)
+
+
+def test_the_smallest_effect_of_seeds_has_80_percent_power_in_a_t_test_of_paired_seeds(
+    lines: dict[str, Support],
+) -> None:
+    from scipy.stats import nct, t
+
+    for one in lines.values():
+        for seeds, effect in one.smallest_by_seeds.items():
+            error = math.sqrt(0.09 * 100**2 / one.task.items + 2 * 0.4**2 / seeds)
+            critical = t.ppf(0.975, seeds - 1)
+            power = nct.sf(critical, seeds - 1, effect / error) + nct.cdf(-critical, seeds - 1, effect / error)
+            assert power == pytest.approx(0.8, abs=0.01)
 
 
 def test_luck_is_the_seed_sd_that_reaches_the_gap_in_one_study_of_twenty(lines: dict[str, Support]) -> None:
@@ -166,7 +182,7 @@ def test_no_number_is_cut_off_at_80_columns(table: Published) -> None:
     shown = printed(table)
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= 80
-    for number in ("8.1 %", "4.1 %", "33.3 %", "24.3 %", "7.5 %", "4.0 %", "25.0 %", "19.5 %", "0.0625", "12.7"):
+    for number in ("8.1 %", "4.1 %", "33.3 %", "24.3 %", "7.5 %", "4.0 %", "25.0 %", "19.5 %", "0.0625"):
         assert number in shown
 
 

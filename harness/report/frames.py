@@ -44,7 +44,7 @@ class Frames:
         self._store, self._runs = Store(self.root), Runs(self.root)
 
     def __repr__(self) -> str:
-        return f"<results in {self.root}: {len(self._runs.names())} runs>"
+        return f"<results in {self.root}, runs: {len(self._runs.names())}>"
 
     @functools.cached_property
     def runs(self) -> pd.DataFrame:

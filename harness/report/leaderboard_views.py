@@ -110,7 +110,7 @@ def described(row: Row) -> str:
 def empty(runs: int) -> str:
     """Say why there is no board."""
     if runs:
-        return f"{runs} runs, and none has a row to rank."
+        return f"{runs} {'run' if runs == 1 else 'runs'}, and none has a row to rank."
     return "No runs: nothing to rank. `harness ablate` makes one."
 
 

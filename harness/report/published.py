@@ -4,9 +4,9 @@ Owns the form of `training/published/*.toml` and the arithmetic on it; layout is
 number comes from the file or is computed from it.
 
 With n items, a share c of which two checkpoints answer differently, and a gap d, the variance of the gap over new items
-is (c - d^2)/n, c/n where the gap is none. Over S training seeds of standard deviation s in each arm, c/n + 2 s^2/S. The
-smallest gap that is called at 5 % with probability 80 % is (t(.975) + t(.8)) times its root, on S - 1 degrees of
-freedom for seeds paired by number, on none for items alone. Exact p: McNemar (1947) by the binomial distribution.
+is (c - d^2)/n, c/n where the gap is none. Over S training seeds of standard deviation s in each arm, paired by number,
+it is c/n + 2 s^2/S on S - 1 degrees of freedom. The smallest gap that is called with a probability of 80 % follows from
+that (`harness.compare.planned`); p-values are exact (McNemar 1947, `harness.compare.flipped`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
-from harness import layout
+from harness import compare, layout
 from harness.errors import InputError, nearest
 from harness.study.strict import Fraction, Positive, Strict
 
@@ -160,7 +160,7 @@ def supports(table: Published) -> list[Support]:
 
 
 def _support(task: PublishedTask, assumed: Assumptions) -> Support:
-    from scipy.special import ndtr, ndtri, stdtrit  # slow to import
+    from scipy.special import ndtr, ndtri  # slow to import
 
     gap = task.treated - task.reference
     right = tuple(round(task.items * score / 100) for score in (task.reference, task.treated))
@@ -172,7 +172,7 @@ def _support(task: PublishedTask, assumed: Assumptions) -> Support:
     # As many items as the gap has to have changed, whatever is assumed.
     least = max(assumed.changed, abs(gap) / 100)
     error = math.sqrt((least - (gap / 100) ** 2) / task.items) * 100
-    critical, spare = float(ndtri(1 - LEVEL / 2)), float(ndtri(POWER))
+    critical = float(ndtri(1 - LEVEL / 2))
     clustered = None
     if task.cluster is not None and error > 0:
         clustered = 2 * float(ndtr(-abs(gap) / (assumed.cluster_factor * error)))
@@ -184,23 +184,19 @@ def _support(task: PublishedTask, assumed: Assumptions) -> Support:
         right=(right[0], right[1]),
         net=net,
         changed=changed,
-        best_p=mcnemar(max(net, 0), max(-net, 0)),
-        likely_p=mcnemar((changed + net) // 2, (changed - net) // 2),
+        best_p=compare.flipped(max(net, 0), max(-net, 0)),
+        likely_p=compare.flipped((changed + net) // 2, (changed - net) // 2),
         clustered_p=clustered,
-        smallest=(critical + spare) * math.sqrt(share),
-        smallest_by_seeds={
-            seeds: float(stdtrit(seeds - 1, 1 - LEVEL / 2) + stdtrit(seeds - 1, POWER))
-            * math.sqrt(share + 2 * assumed.seed_sd**2 / seeds)
-            for seeds in assumed.seeds
-        },
+        smallest=_smallest(task, assumed, 1),
+        smallest_by_seeds={seeds: _smallest(task, assumed, seeds) for seeds in assumed.seeds},
         luck=math.sqrt(max(0.0, (gap / critical) ** 2 - share) / 2),
         below_base=max(task.reference, task.treated) < task.base,
     )
 
 
-def mcnemar(gained: int, lost: int) -> float:
-    """Return the exact two-sided p-value of so many items gained and lost (McNemar 1947, binomial)."""
-    from scipy.special import bdtr  # slow to import
-
-    total = gained + lost
-    return 1.0 if total == 0 else min(1.0, 2 * float(bdtr(min(gained, lost), total, 0.5)))
+def _smallest(task: PublishedTask, assumed: Assumptions, seeds: int) -> float:
+    """Return the smallest gap, in points, that so many paired seeds find; of one seed, over items alone."""
+    design = compare.Design(
+        items=task.items, seeds=seeds, changed=assumed.changed, seed_sd=assumed.seed_sd / 100, persists=1.0
+    )
+    return 100 * compare.planned(design, method=compare.Method.PAIRED_RUNS, confidence=1 - LEVEL, power=POWER)
