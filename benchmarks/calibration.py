@@ -61,18 +61,18 @@ def cells() -> Iterator[tuple[Cell, int]]:
                             yield Cell(seeds=seeds, treated_seeds=treated, **where), studies
 
 
-def run(out: Path, minutes: float) -> bool:
+def run(out: Path, minutes: float, share: float, items: Sequence[int]) -> bool:
     """Simulate the cells that `out` lacks until the time is over; say whether all are there."""
     done = {json.dumps(row["cell"], sort_keys=True) for row in _rows(out)}
     start = time.monotonic()
     for cell, studies in cells():
         named = dataclasses.asdict(cell)
-        if json.dumps(named, sort_keys=True) in done:
+        if json.dumps(named, sort_keys=True) in done or cell.items not in items:
             continue
         if time.monotonic() - start > 60 * minutes:
             return False
         with out.open("a", encoding="utf-8") as file:
-            found = dataclasses.asdict(simulate(cell, studies))
+            found = dataclasses.asdict(simulate(cell, max(5, round(share * studies))))
             print(json.dumps({"cell": named, "found": found}), file=file)
     return True
 
@@ -165,10 +165,15 @@ def main() -> int:
     running = commands.add_parser("run")
     running.add_argument("--out", type=Path, required=True)
     running.add_argument("--minutes", type=float, default=9)
+    running.add_argument(
+        "--share", type=float, default=1.0, help="share of the studies of every cell, for a first look"
+    )
+    running.add_argument("--items", type=int, nargs="+", default=list(GRID), help="only these numbers of items")
     commands.add_parser("table").add_argument("path", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "run":
-        print("done" if run(arguments.out, arguments.minutes) else "to be continued: run it again")
+        done = run(arguments.out, arguments.minutes, arguments.share, arguments.items)
+        print("done" if done else "to be continued: run it again")
         return 0
     rows = []
     for row in _rows(arguments.path):

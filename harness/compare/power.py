@@ -24,7 +24,7 @@ from harness.errors import InputError
 
 POWER = 0.8
 CHANGED = 0.09
-"""Share of the items whose answer differs between two runs: what MMLU-sized studies show (docs/statistics.md)."""
+"""Share of the items whose answer differs between two runs, assumed before a study."""
 SEED_SD = 0.004
 """Standard deviation of a run's mean from training luck, a fraction: 0.4 points."""
 
