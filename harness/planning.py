@@ -17,6 +17,7 @@ from harness import layout
 from harness.compare import Design, Gap, planned
 from harness.compare.power import MOST_SEEDS
 from harness.errors import InputError
+from harness.evaluate import catalog
 from harness.report import join
 from harness.store import Runs, Store
 from harness.study import Study, load_study
@@ -128,9 +129,12 @@ def outlook(
     layout.require_folders(results=results, data_dir=None)
     most = study.evaluation.limit if limit is None else limit
     measured = _measured(study, results)
+    safety = {task for task, info in catalog.tasks().items() if info.aspect is catalog.Aspect.SAFETY}
     found = []
     for profile in study.profiles:
         for task in study.tasks:
+            if task in safety:
+                continue  # read in the trade-off, without a verdict
             margin = study.verdict.margins.get(task, study.verdict.margin) / 100
             one = definition(task, profile)
             design, origin = _design(one, task, measured.get(one), items=items, most=most, assumed=given)

@@ -18,9 +18,9 @@ from harness.ablation import Ablation
 from harness.compare import Incomparable
 from harness.errors import InputError
 from harness.gate.language import Gate, parse
-from harness.gate.outcome import Floats, Outcome, Scores, Tested, judge
+from harness.gate.outcome import Outcome, Scores, Tested, judge
 from harness.progress import Progress
-from harness.report.averages import TaskHead
+from harness.report.averages import TaskHead, counts
 from harness.report.result import Result
 from harness.store import Record
 from harness.study import Study, load_study
@@ -240,17 +240,8 @@ def scores_of(
         reference=paired.reference,
         treated=paired.treated,
         clusters=[clusters[item] for item in paired.items],
-        weights=_weights([subtasks[item] for item in paired.items], head.average),
+        weights=counts([subtasks[item] for item in paired.items], head.average),
     )
-
-
-def _weights(subtasks: Sequence[str], average: str) -> Floats:
-    """Return what every item counts, so that the mean is that of the report: items alike, or subtasks alike."""
-    if average == "micro":
-        return np.ones(len(subtasks))
-    names, place, counts = np.unique(subtasks, return_inverse=True, return_counts=True)
-    weights: Floats = len(subtasks) / (len(names) * counts[place])
-    return weights
 
 
 def _packs(study: Study, request: Request) -> tuple[str, str]:

@@ -131,10 +131,13 @@ class Average:
         return np.array([self.clusters[item] for item in items])
 
     def _weights(self, items: Sequence[str]) -> Floats:
-        """Return what every item counts [items], so that the mean is the average of these items."""
-        if self.average == "micro":
-            return np.ones(len(items))
-        own = [self.subtasks[item] for item in items]
-        names, place, counts = np.unique(own, return_inverse=True, return_counts=True)
-        weights: Floats = len(own) / (len(names) * counts[place])
-        return weights
+        return counts([self.subtasks[item] for item in items], self.average)
+
+
+def counts(subtasks: Sequence[str], average: str) -> Floats:
+    """Return what every item counts, mean 1 [items]: items alike ("micro"), or subtasks alike ("macro")."""
+    if average == "micro":
+        return np.ones(len(subtasks))
+    names, place, sizes = np.unique(subtasks, return_inverse=True, return_counts=True)
+    found: Floats = len(subtasks) / (len(names) * sizes[place])
+    return found

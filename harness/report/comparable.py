@@ -20,8 +20,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 ALL_TASKS = "all tasks"
 """Name of the board over all tasks."""
 
-SHARED = ("profile", "limit", "engine", "dtype", "max_length")
-"""Conditions in which the tasks of a score over all tasks agree."""
+SHARED = ("aspect", "profile", "limit", "engine", "dtype", "max_length")
+"""Conditions in which the tasks of a score over all tasks agree: refusals are no capability."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from harness import compare
+from harness.canonical import digest
 from harness.errors import InputError
 from harness.report.averages import Average, TaskHead, primary_scores
 from harness.report.result import ArmRow, Control, ControlKind, Curve, Result, ScoreSet, Seen, TaskRow
@@ -195,7 +196,9 @@ def _selection(study: Study, choice: Choice) -> str:
         parts.append("-".join(choice.tasks))
     if choice.profiles != study.profiles:
         parts.append("-".join(choice.profiles))
-    return "_".join(parts)
+    name = "_".join(parts)
+    # A file name has 255 bytes; the digest keeps two long selections apart.
+    return name if len(name) <= 120 else f"{name[:100]}-{digest('selection', name)[:12]}"
 
 
 def _score_set(arm: str, seed: int | None, task: str, facts: Mapping[str, Any]) -> ScoreSet:
