@@ -6,7 +6,7 @@ runs nothing. Invariant: every record is read and its seal checked once, however
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from harness import layout
 from harness.canonical import digest
 from harness.errors import InputError, nearest
 from harness.report.averages import counts
-from harness.report.comparable import Entry, Floats
+from harness.report.comparable import Entry, Floats, Origin
 from harness.report.leaderboard import Board, boards
 from harness.store import Record, Run, Runs, Store
 from harness.study import Study
@@ -144,19 +144,53 @@ class Reader:
             chats=int(model.get("chats", 0)),
             supervised_tokens=int(model.get("supervised_tokens", 0)),
             answers=records["predict"].output,
-            conditions={
-                **({"aspect": str(head["aspect"])} if head.get("aspect", "capability") != "capability" else {}),
-                "profile": profile,
-                "metric": name,
-                "average": str(head["average"]),
-                **first.conditions,
+            conditions={**_settings(records), "items": found[0], "prompts": found[1]},
+            items=items,
+            clusters=clusters,
+            subtasks=subtasks,
+            prompts=prompts,
+            scores={
+                name: np.array([values[place] for place in order], dtype=float)
+                for name, values in facts["scores"].items()
+                if len(values) == len(order)
             },
-            items=first.items,
-            clusters=first.clusters,
-            prompts=first.prompts,
-            counts=counts(first.subtasks, str(head["average"])),
-            scores=np.stack([one.scores.get(name, missing) for _, one in own]),
         )
+
+
+def _entry(run: Run, task: str, arm: str, own: Sequence[tuple[int | None, _Scored]], metric: str) -> Entry:
+    """Return the entry of an arm whose checkpoints were asked alike."""
+    head, first = run.tasks[task], own[0][1]
+    name = metric or str(head["primary"])
+    profile, missing = str(head["profile"]), np.full(len(first.items), np.nan)
+    return Entry(
+        origins=(Origin(study=str(run.study["name"]), run=run.name, arm=arm),),
+        treatment=_treatment(run, arm),
+        filter=str(run.study.get("filter", _FILTER)) if _filtered(run.study["variants"], arm) else "",
+        base=_base(run.study["base"]),
+        seeds=tuple(seed for seed, _ in own if seed is not None),
+        # Of a base that was pretrained here, what it was pretrained on is no fine-tuning data.
+        chats=0 if arm == BASE_ARM else first.chats,
+        supervised_tokens=0 if arm == BASE_ARM else first.supervised_tokens,
+        weights=tuple(one.weights for _, one in own),
+        answers=tuple(one.answers for _, one in own),
+        task=task,
+        title=str(head["title"]) if profile == "lm-eval" else f"{head['title']}, {profile}",
+        metric=name,
+        # The chance level is that of the task's own metric.
+        chance=float(head["chance"]) if name == head["primary"] else 0.0,
+        conditions={
+            **({"aspect": str(head["aspect"])} if head.get("aspect", "capability") != "capability" else {}),
+            "profile": profile,
+            "metric": name,
+            "average": str(head["average"]),
+            **first.conditions,
+        },
+        items=first.items,
+        clusters=first.clusters,
+        prompts=first.prompts,
+        counts=counts(first.subtasks, str(head["average"])),
+        scores=np.stack([one.scores.get(name, missing) for _, one in own]),
+    )
 
 
 def _arms(run: Run) -> dict[str, list[int | None]]:
