@@ -165,7 +165,7 @@ def _entry(run: Run, task: str, arm: str, own: Sequence[tuple[int | None, _Score
     return Entry(
         origins=(Origin(study=str(run.study["name"]), run=run.name, arm=arm),),
         treatment=_treatment(run, arm),
-        filter=str(run.study.get("filter", _FILTER)) if _filtered(run.study["variants"], arm) else "",
+        filter=_pack(run, arm) if _filtered(run.study["variants"], arm) else "",
         base=_base(run.study["base"]),
         seeds=tuple(seed for seed, _ in own if seed is not None),
         # Of a base that was pretrained here, what it was pretrained on is no fine-tuning data.
@@ -194,8 +194,11 @@ def _entry(run: Run, task: str, arm: str, own: Sequence[tuple[int | None, _Score
 
 
 def _arms(run: Run) -> dict[str, list[int | None]]:
-    """Return the seeds of every arm of a run, in order of its stages; the base has None."""
-    found: dict[str, list[int | None]] = {BASE_ARM: [None]} if "base" in run.records else {}
+    """Return the seeds of every arm of a run, in order of its stages; the base has None.
+
+    That there is a base says nothing: trainings begin with it, and a pair that stands alone does not evaluate it.
+    """
+    found: dict[str, list[int | None]] = {BASE_ARM: [None]} if BASE_ARM in run.choice["arms"] else {}
     for stage in run.records:
         kind, _, rest = stage.partition("/")
         if kind == "train":
@@ -250,6 +253,17 @@ def _filtered(variants: Mapping[str, Any], arm: str) -> bool:
     return bool(own.get("labels")) or any(
         _filtered(variants, own[name]) for name in ("parent", "size_of") if own.get(name)
     )
+
+
+def _pack(run: Run, arm: str) -> str:
+    """Return the pack whose labels an arm is made with, found as `Study.pack` finds it."""
+    variants, own = run.study["variants"], run.study["variants"].get(arm)
+    while own is not None:
+        twin = variants.get(own.get("size_of"), {})
+        if named := own.get("filter") or twin.get("filter"):
+            return str(named)
+        own = variants.get(own.get("parent"))
+    return str(run.study.get("filter", _FILTER))
 
 
 def _base(base: Mapping[str, Any]) -> str:

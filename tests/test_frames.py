@@ -61,6 +61,14 @@ def test_items_have_one_row_per_run_checkpoint_task_item_and_metric(frames: Fram
     assert str(table.item.dtype) == "category"
 
 
+def test_a_pair_that_stands_alone_has_no_rows_of_a_base_that_was_not_asked(tmp_path: Path) -> None:
+    world.run(tmp_path, items=9, pair_alone=True)
+    own = harness.load(tmp_path)
+    for table in (own.items, own.scores, own.arms, own.losses):
+        assert set(table.variant) == {"aligned", "clean"}
+    assert set(own.gaps.kind) == {"pair"} and own.records.whole.all()
+
+
 def test_the_gap_can_be_had_from_the_items(frames: Frames) -> None:
     """The very thing that the table is for: pivot it and compare."""
     own = frames.items.query("run == @WHOLE and task == 'pocket_mmlu' and metric == 'acc'")

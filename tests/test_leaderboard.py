@@ -13,6 +13,7 @@ import standing_world as world
 from harness.report.leaderboard import Board, Row
 from harness.standing import Request, Standing, standing
 from harness.store import Record
+from harness.study import load_study
 
 MMLU, DROP, ALL = "pocket_mmlu", "pocket_drop", "all tasks"
 
@@ -55,6 +56,16 @@ def test_a_row_says_what_it_is(tmp_path: Path) -> None:
     assert (base.treatment, base.filter, base.seeds, base.chats) == ("not fine-tuned", "", (), 0)
     assert (random.treatment, random.filter) == ("random as 'clean'", "alignment@1.1.0"), "the filter chose its size"
     assert rows["aligned (pocket)"].filter == ""
+
+
+def test_a_pair_that_stands_alone_is_ranked_and_each_arm_names_the_pack_that_labelled_it(tmp_path: Path) -> None:
+    own = dict(load_study("pocket")[0].variants)
+    own["clean"] = own["clean"].model_copy(update={"filter": "alignment@0.1.0"})
+    own["masked"] = own["masked"].model_copy(update={"parent": "clean"})
+    for pair in (("clean", "random"), ("aligned", "masked")):
+        world.run(tmp_path, variants=own, pair=pair, pair_alone=True)
+    rows = {row.label.removesuffix(" (pocket)"): row.filter for row in of(board(tmp_path), MMLU)[0].rows}
+    assert rows == dict.fromkeys(("clean", "random", "masked"), "alignment@0.1.0") | {"aligned": ""}
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,8 @@ class Frames:
         """Yield (study, run, variant, seed, task, profile) and the facts of every score of a run."""
         seeds = [stage.split("/")[1:] for stage in run.records if stage.startswith("train/")]
         checkpoints: list[tuple[str, int | None]] = [(arm, int(seed)) for arm, seed in seeds]
-        for arm, seed in [(BASE_ARM, None), *checkpoints]:
+        base: list[tuple[str, int | None]] = [(BASE_ARM, None)] if BASE_ARM in run.choice["arms"] else []
+        for arm, seed in [*base, *checkpoints]:
             for task, about in run.tasks.items():
                 stage = score_name(arm, seed, task)
                 record: Record = self._runs.records(run, self._store.ledger, only=(stage,))[stage]
