@@ -226,7 +226,10 @@ def interval(
 
 def _checked(scores: Scores, name: str, confidence: float) -> Scores:
     """Return scores as a float64 array, or name the first that is none."""
-    array = np.ascontiguousarray(scores, dtype=np.float64)
+    try:
+        array = np.ascontiguousarray(scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: no table of numbers ({error}); give [seeds, items]") from None
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(f"{name}: shape {array.shape}; give [seeds, items] with at least one of each")
     fine = (array >= 0) & (array <= 1)
