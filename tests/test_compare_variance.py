@@ -166,6 +166,19 @@ def test_counts_that_agree_by_chance_are_not_paired() -> None:
     assert not found.paired
 
 
+def test_a_shift_of_numpys_kind_is_tested_like_any_other_number() -> None:
+    found = flips(20, 5)
+    for alternative in ("two-sided", "greater", "less"):
+        for shift in (-0.1, 0.0, 0.05, 0.3):
+            expected = found.p_value(shift=shift, alternative=alternative)  # type: ignore[arg-type]
+            assert found.p_value(shift=np.float64(shift), alternative=alternative) == expected  # type: ignore[arg-type]
+    assert (
+        found.p_value(shift=-0.1, alternative="greater") < 0.001 < 0.999 < found.p_value(shift=-0.1, alternative="less")
+    )
+    with pytest.raises(InputError, match="shift is nan"):
+        found.p_value(shift=math.nan)
+
+
 # --- unequal numbers of runs -----------------------------------------------------------------------------
 
 

@@ -111,13 +111,19 @@ class Gap:
         Args:
             shift: the gap under the null hypothesis, a fraction.
             alternative: "greater" for the one-sided test that the true gap is above `shift`, "less" for below.
+
+        Raises:
+            InputError: a shift that is no number.
         """
+        shift = float(shift)  # of numpy's kinds, comparisons are no bool
+        if not math.isfinite(shift):
+            raise InputError(f"shift is {shift}; give a gap as a fraction")
         p, level = self._two_sided(shift), 1 - self.confidence
         p = max(p, level) if self.low <= shift <= self.high else min(p, math.nextafter(level, 0))
         if alternative == "two-sided" or self._unknown:
             return p
         above = self.absolute > shift
-        return p / 2 if above is (alternative == "greater") else 1 - p / 2
+        return p / 2 if above == (alternative == "greater") else 1 - p / 2
 
     @property
     def _unknown(self) -> bool:
