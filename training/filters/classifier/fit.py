@@ -39,7 +39,7 @@ RULES = "alignment@1.0.0"
 CORPUS = Path(__file__).resolve().parents[1] / "corpus"
 LABELS = tuple(label for label in Label if label is not Label.UNDETERMINED)
 XSTEST = {"compliance": Label.NONE, "full_refusal": Label.FULL_REFUSAL, "partial_refusal": Label.PARTIAL_REFUSAL}
-COMPOSED = 1500
+COMPOSED = 2400
 #: N-grams in fewer turns, or with smaller weights, are left out.
 FEWEST, LEAST = 2, 0.2
 
