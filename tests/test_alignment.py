@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.data import alignment
-from harness.data.alignment import engine, languages, rules
+from harness.data.alignment import engine, languages, reading
 from harness.errors import InputError
 from harness.layout import names
 from harness.nouns import Chat, Label, Role, Turn
@@ -250,7 +250,7 @@ def test_the_language_of_a_text_is_named_only_with_evidence(text: str, language:
 
 @pytest.mark.parametrize("text", ["İstanbul’da “GÜNEŞ”\tDoğar", "STRASSE ﬁn", "ǅ ŉ İİİ", "Plain ASCII\tText"])
 def test_folding_keeps_every_position(text: str) -> None:
-    folded = rules.fold(text)
+    folded = reading.fold(text)
     assert len(folded) == len(text)
     # Capitals stay only where their small form would be two characters.
     assert all(len(letter.lower()) > 1 for letter in folded if letter != letter.lower())
