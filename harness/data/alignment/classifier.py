@@ -195,8 +195,8 @@ class Weights:
         for number, (answer, user) in enumerate(zip(answers, asked, strict=True)):
             found = self.structure.measures(answer, user)
             pairs = [(self.measures[name], value) for name, value in found.items() if name in self.measures]
-            rows, values = zip(*pairs, strict=True)  # the length of a turn is always among them
-            sums[number] = np.array(values) @ self.measure_weights[list(rows)]
+            rows = [row for row, _ in pairs]
+            sums[number] = np.array([value for _, value in pairs]) @ self.measure_weights[rows]
         return sums
 
 
