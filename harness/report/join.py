@@ -305,6 +305,7 @@ def _task(task: str, study: Study, choice: Choice, info: TaskHead, records: Mapp
             Control(kind=kind, reference=first, treated=second, gap=averaged.gap(arms[first], arms[second]))
             for kind, first, second in _controls(study, choice)
         ),
+        flips=averaged.flips(arms[choice.reference], arms[choice.treated]),
         parts=averaged.parts(arms[choice.reference], arms[choice.treated]),
         seen=_seen(task, choice, arms, averaged, records),
         shortened_prompts=sum(facts["shortened_prompts"] for facts in asked),

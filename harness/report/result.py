@@ -121,6 +121,7 @@ class TaskRow:
         title: for people; with the profile, unless that is lm-eval throughout.
         controls: comparisons beside the pair's own, in order of the arms.
         judgement: the verdict on the gap, corrected over the tasks of its profile.
+        flips: items gained and lost between two single checkpoints without partial credit, and the exact test.
         parts: the gap by subject or subtask, in order of their names; empty where there is one.
         seen: overlap of the pair's chats with the items; None where it was not looked for.
         profile: the scoring profile.
@@ -139,6 +140,7 @@ class TaskRow:
     gap: compare.Gap | compare.Incomparable
     controls: tuple[Control, ...] = ()
     judgement: compare.Judgement | None = None
+    flips: compare.McNemar | None = None
     parts: tuple[Part, ...] = ()
     seen: Seen | None = None
     profile: str = "lm-eval"

@@ -49,6 +49,8 @@ def needed(gap: Gap | Incomparable, judgement: Judgement | None) -> str:
     if judgement is None or judgement.verdict is not Verdict.INCONCLUSIVE or judgement.smallest is None:
         return ""
     assert isinstance(gap, Gap), "what is inconclusive was compared"
+    if judgement.why in (Why.NOT_AFTER_CORRECTION, Why.PRIMARY_FIRST):
+        return ""  # the numbers are those of a task by itself, which this study would have settled
     seeds, items = judgement.seeds_needed, judgement.items_needed
     if (seeds is not None and seeds <= gap.seeds) or (items is not None and items <= gap.items):
         return "more seeds or items than a gap as large as the margin needs"  # what there is, and it did not decide

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from harness.compare import Gap, Verdict
 from harness.report import verdicts
-from harness.report.numbers import absolute, estimate, percent, relative
+from harness.report.numbers import absolute, estimate, percent, probability, relative
 from harness.report.result import ControlKind, Result, TaskRow
 from harness.study.judging import BASE_ARM
 
@@ -121,6 +121,7 @@ def footnotes(result: Result) -> list[str]:
             f"At most {result.limit} items per task, spread evenly over its subtasks: not the whole benchmark."
         )
     lines += [f"{row.title}: {text}." for row in result.tasks if (text := verdicts.spread(row.gap))]
+    lines += [_flips(row) for row in result.tasks if row.flips is not None]
     lines += _losses(result)
     pair = [arm for arm in result.arms if arm.name in (result.reference, result.treated)]
     same_size = len({(arm.chats, arm.steps) for arm in pair}) == 1
@@ -130,6 +131,16 @@ def footnotes(result: Result) -> list[str]:
     if any(isinstance(row.gap, Gap) and row.gap.relative is None for row in result.tasks):
         lines.append("A dash: the relative gap's denominator is not distinguishable from zero.")
     return lines
+
+
+def _flips(row: TaskRow) -> str:
+    """Say which items flipped between two single checkpoints, and what the exact test says of their number."""
+    assert row.flips is not None, "asked of such a row alone"
+    flips = row.flips
+    return (
+        f"{row.title}: {flips.gained} items gained, {flips.lost} lost between the two checkpoints; exact McNemar p"
+        f" {probability(flips.p_value)}, as if items were independent."
+    )
 
 
 def _judging(result: Result) -> list[str]:
