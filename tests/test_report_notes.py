@@ -73,6 +73,8 @@ def test_between_two_single_checkpoints_the_exact_test_of_flipped_items_is_print
     assert (flips.gained, flips.lost, flips.p_value) == (5, 0, 0.0625)
     shown = words(printed(result(replace(task(), flips=flips))))
     assert "MMLU: 5 items gained, 0 lost between the two checkpoints; exact McNemar p 0.062" in shown
+    many = replace(flips, gained=500, p_value=0.0)
+    assert "exact McNemar p < 0.001, as if" in words(printed(result(replace(task(), flips=many))))
     document = json.loads(documents.as_json(result(replace(task(), flips=flips))))
     assert document["tasks"][0]["flips"] == {"gained": 5, "lost": 0, "mcnemar_p": 0.0625}
     assert average.flips(one, arm_of("b", [1, 1, 1, 1, 1, 0.5, 1, 1])) is None, "partial credit has no such test"
