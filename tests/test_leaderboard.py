@@ -53,8 +53,21 @@ def test_a_row_says_what_it_is(tmp_path: Path) -> None:
     assert clean.supervised_tokens == 100
     assert len(set(clean.weights)) == 3
     assert (base.treatment, base.filter, base.seeds, base.chats) == ("not fine-tuned", "", (), 0)
-    assert (random.treatment, random.filter) == ("random as 'clean'", "alignment@1.1.0"), "the filter chose its size"
+    assert random.treatment == "random removal, as many chats as 'clean'"
+    assert random.filter == clean.filter, "the filter chose its size"
     assert rows["aligned (pocket)"].filter == ""
+    again = rows["again (pocket)"]
+    assert (again.treatment, again.filter) == ("as 'aligned', under other seeds", "")
+
+
+def test_the_two_arms_of_a_gate_are_ranked_without_a_base_each_under_its_own_filter(tmp_path: Path) -> None:
+    pair = ("clean@alignment@1.0.0", "clean@alignment@1.1.0")
+    world.run(tmp_path, pair=pair, only_pair=True)
+    rows = of(board(tmp_path), MMLU)[0].rows
+    assert {row.label: row.filter for row in rows} == {
+        "clean-1.0.0 (pocket)": "alignment@1.0.0",
+        "clean-1.1.0 (pocket)": "alignment@1.1.0",
+    }
 
 
 @pytest.mark.parametrize(

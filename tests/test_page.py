@@ -21,7 +21,7 @@ from test_report import incomparable, one_seed, result, task, with_gap
 from harness import compare
 from harness.report import page, wording
 from harness.report.page import drawing, outcomes, payload, plots, shell, texts, words
-from harness.report.result import Control, ControlKind, ScoreSet
+from harness.report.result import Control, ControlKind, Result, ScoreSet
 from harness.store import Record, Store
 from harness.store.files import write_jsonl
 
@@ -31,7 +31,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def written(shown: Any = None, given: Any = None, **more: Any) -> str:
     if shown is None:
         shown, given = study()
-    return page.as_html(shown, texts=given or {}, **{"doses": {}, **more})
+    return page.as_html(shown, texts=given or {}, **more)
+
+
+def dosed(shown: Result, **doses: float) -> Result:
+    """Return a result whose arms have these doses."""
+    arms = tuple(replace(arm, dose=doses.get(arm.name)) for arm in shown.arms)
+    return replace(shown, arms=arms)
 
 
 def plain(html: str) -> str:
@@ -129,11 +135,12 @@ def test_curves_show_every_seed_of_every_arm_and_leave_out_what_was_not_a_number
 
 def test_a_dose_is_plotted_where_an_arm_has_one_between_none_and_all() -> None:
     shown, _ = study()
-    assert plots.doses(shown, {"aligned": 1.0, "clean": 0.0}) == ""
-    svg = plots.doses(shown, {"aligned": 1.0, "clean": 0.25, "elsewhere": 0.5})
+    assert plots.doses(dosed(shown, aligned=1.0, clean=0.0)) == ""
+    between = dosed(shown, aligned=1.0, clean=0.25)
+    svg = plots.doses(between)
     assert "MMLU, clean: " in svg
-    assert "elsewhere" not in svg
-    assert 'id="doses"' in written(shown, doses={"aligned": 1.0, "clean": 0.25})
+    assert "MMLU, random: " not in svg, "a control has no dose"
+    assert 'id="doses"' in written(between)
 
 
 def test_others_can_add_a_section_and_its_plain_text_is_escaped() -> None:
@@ -167,7 +174,8 @@ class Outline(HTMLParser):
 
 def test_ids_are_unique_links_stay_inside_and_headings_do_not_skip_a_level() -> None:
     outline = Outline()
-    outline.feed(written(doses={"aligned": 1.0, "clean": 0.25}))
+    shown, given = study()
+    outline.feed(written(dosed(shown, aligned=1.0, clean=0.25), given))
     assert len(outline.ids) == len(set(outline.ids))
     inside = [link for link in outline.links if link.startswith("#")]
     assert inside == outline.links

@@ -45,7 +45,8 @@ def record(**facts: Any) -> Record:
 
 def scored(arm_name: str, seed: int | None, task_name: str) -> Record:
     """Return the scores of one checkpoint, drawn for it."""
-    number = [BASE_ARM, "aligned", "clean", "random", "again", "shuffled", "masked"].index(arm_name)
+    known = [BASE_ARM, "aligned", "clean", "random", "again", "shuffled", "masked"]
+    number = known.index(arm_name) if arm_name in known else len(known)
     draw = np.random.default_rng([number, seed or 0, TASKS.index(task_name.removesuffix("_strict"))])
     return record(
         item=ITEMS,

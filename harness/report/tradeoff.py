@@ -56,8 +56,7 @@ class Point:
     """One arm in the plane of capability against harmlessness.
 
     Attributes:
-        dose: share of the chats its treatment would act on that were left as they are: 1 = all, 0 = none; None for the
-            base and for controls, which are no step between the two.
+        dose: see `result.ArmRow`.
         helpful, harmless: with their intervals; None where the study has no such task.
         answered: share of safe prompts that is answered, over its tasks; None without such a task.
     """

@@ -42,14 +42,12 @@ def as_html(
     result: Result,
     *,
     texts: Mapping[str, Texts],
-    doses: Mapping[str, float],
     sections: Sequence[Section] = (),
 ) -> str:
     """Return the page.
 
     Args:
         texts: of the items that flipped, by task (see `texts.load`); a task without them shows outcomes alone.
-        doses: by arm, the share of the treated chats that it keeps as they are.
         sections: further parts, before the data.
     """
     values = {
@@ -69,7 +67,7 @@ def as_html(
         "curves": shell.safe(plots.curves(result)),
         "legend": _legend(result),
         "budget": _budget(result),
-        "doses": shell.safe(plots.doses(result, doses)),
+        "doses": shell.safe(plots.doses(result)),
         "sections": [_marked(section) for section in sections],
         "funnel": shell.safe(plots.funnel(result)),
         "losses": _losses(result),
