@@ -12,7 +12,7 @@ import pytest
 from test_report import arm, everywhere, printed, result, task, words
 
 from harness import compare
-from harness.report import documents, markdown, wording
+from harness.report import documents, markdown, numbers, wording
 from harness.report.join import assemble
 from harness.report.result import Result, Seen, TaskRow
 from harness.store import Record
@@ -203,7 +203,7 @@ def test_a_footnote_counts_the_seen_items_of_each_arm_and_gives_the_gap_without_
     row = with_seen()
     text = (
         "MMLU: items that share 13 words or more with chats of aligned alone 2, of clean alone 1, of both 3; "
-        f"gap without them {wording.absolute(row.gap)}."
+        f"gap without them {numbers.absolute(row.gap)}."
     )
     for name, shown in everywhere(result(row)).items():
         if name in ("markdown", "terminal"):

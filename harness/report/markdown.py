@@ -6,6 +6,7 @@ Owns the layout of `report.md`. Computes nothing. Invariant: equal results give 
 from __future__ import annotations
 
 from harness.report import tradeoff_views, verdicts
+from harness.report.escapes import markdown_table
 from harness.report.numbers import absolute, estimate, probability, relative
 from harness.report.result import Result
 from harness.report.wording import footnotes, gap_heading, headline, relative_heading
@@ -21,7 +22,7 @@ def as_markdown(result: Result) -> str:
     lines = [f"# {result.study}: {result.title}", ""]
     lines += [line for text in verdicts.warnings(result) for line in (f"> **Warning.** {text}", "")]
     lines += [f"**{headline(result)}**", "", f"{gap_heading(result)}.", ""]
-    lines += _rows(
+    lines += markdown_table(
         ["task", "items", *columns, "gap", relative_heading(result), *_VERDICT],
         [
             [
@@ -42,11 +43,11 @@ def as_markdown(result: Result) -> str:
     lines += ["", *(f"{line}  " for line in footnotes(result)), ""]
     for table in verdicts.controls(result):
         lines += [f"## {table.heading}", ""]
-        lines += [*_rows(["task", "gap", "verdict"], [list(row) for row in table.rows]), ""]
+        lines += [*markdown_table(["task", "gap", "verdict"], [list(row) for row in table.rows]), ""]
     if result.tradeoff is not None:
         lines += tradeoff_views.as_markdown(result.tradeoff)
     lines += ["## Arms", ""]
-    lines += _rows(
+    lines += markdown_table(
         ["arm", "treatment", "chats", "supervised tokens", "steps", "seeds"],
         [
             [
@@ -68,7 +69,7 @@ def as_markdown(result: Result) -> str:
         " trainings.",
         "",
     ]
-    lines += _rows(
+    lines += markdown_table(
         ["arm", "seed", "sha256 of the weights"],
         [
             [arm.name, seed or "-", f"`{digest[:16]}`"]
@@ -102,10 +103,3 @@ def _funnel(result: Result) -> list[str]:
             counts = ", ".join(f"{name} {count:,}" for name, count in sorted(arm.treated.items()))
             lines.append(f"- {arm.name}: {counts}")
     return lines
-
-
-def _rows(header: list[str], rows: list[list[str]]) -> list[str]:
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return [line(header), line(["---"] * len(header)), *[line(row) for row in rows]]
