@@ -49,6 +49,8 @@ def needed(gap: Gap | Incomparable, judgement: Judgement | None) -> str:
     if judgement is None or judgement.verdict is not Verdict.INCONCLUSIVE or judgement.smallest is None:
         return ""
     assert isinstance(gap, Gap), "what is inconclusive was compared"
+    if judgement.why in (Why.NOT_AFTER_CORRECTION, Why.PRIMARY_FIRST):
+        return ""  # the numbers are those of a task by itself, which this study would have settled
     ways = []
     if judgement.seeds_needed is not None:
         more = max(0, judgement.seeds_needed - gap.seeds)
