@@ -165,7 +165,7 @@ def test_a_page_with_14042_items_opens_filters_and_searches_in_well_under_a_seco
         html,
         """
         const times = {};
-        // What this machine, with all that runs on it now, needs for work of a known size: about 90 ms beside other work.
+        // What this machine, with all that runs on it, needs for work of a known size: about 90 ms beside other work.
         const work = () => {
           const numbers = Array.from({ length: 200000 }, (_, place) => Math.sin(place));
           numbers.sort((a, b) => a - b);
