@@ -134,17 +134,7 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], rec
         selection=_selection(study, choice),
         profiles=choice.profiles,
         filter=name_of(study.filter),
-        funnel={
-            "cut": records["chats"].facts["cut"],
-            "read": records["chats"].facts["rows"],
-            "selected": records["chats"].facts["selected"],
-            "cleaned": records["clean"].facts["cleaned"],
-            "mixed": records["clean"].facts["chats"],
-            "dropped_by_cleaning": records["clean"].facts["dropped"],
-            "repaired": records["clean"].facts["repaired"],
-            "repeat_a_passage": records["clean"].facts["flagged"],
-            "labels": records["label"].facts["turns"],
-        },
+        funnel=_funnel(records),
         training=_training(choice, records),
         arms=tuple(_arm(arm, study, choice, records) for arm in choice.arms),
         tasks=judged,
@@ -237,6 +227,21 @@ def _score_set(arm: str, seed: int | None, task: str, facts: Mapping[str, Any]) 
         prompts=tuple(facts["prompt"]),
         metrics={name: tuple(values) for name, values in facts["scores"].items()},
     )
+
+
+def _funnel(records: Mapping[str, Record]) -> dict[str, Any]:
+    chats, clean = records["chats"].facts, records["clean"].facts
+    return {
+        "cut": chats["cut"],
+        "read": chats["rows"],
+        "selected": chats["selected"],
+        "cleaned": clean["cleaned"],
+        "mixed": clean["chats"],
+        "dropped_by_cleaning": clean["dropped"],
+        "repaired": clean["repaired"],
+        "repeat_a_passage": clean["flagged"],
+        "labels": records["label"].facts["turns"],
+    }
 
 
 def _training(choice: Choice, records: Mapping[str, Record]) -> dict[str, Any]:

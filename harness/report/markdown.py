@@ -46,8 +46,12 @@ def as_markdown(result: Result) -> str:
         lines += [*markdown_table(["task", "gap", "verdict"], [list(row) for row in table.rows]), ""]
     if result.tradeoff is not None:
         lines += tradeoff_views.as_markdown(result.tradeoff)
-    lines += ["## Arms", ""]
-    lines += markdown_table(
+    lines += ["## Arms", "", *_arms(result), "", "## Data", "", *_funnel(result), "", "## Provenance", ""]
+    return "\n".join([*lines, *_provenance(result)]) + "\n"
+
+
+def _arms(result: Result) -> list[str]:
+    return markdown_table(
         ["arm", "treatment", "chats", "supervised tokens", "steps", "seeds"],
         [
             [
@@ -57,27 +61,23 @@ def as_markdown(result: Result) -> str:
             for arm in result.arms
         ],
     )
-    lines += ["", "## Data", "", *_funnel(result)]
+
+
+def _provenance(result: Result) -> list[str]:
     settings = result.training
-    lines += [
-        "",
-        "## Provenance",
-        "",
+    lines = [
         f"Scoring profile {', '.join(f'`{name}`' for name in result.profiles)}, filter `{result.filter}`; attention"
         f" {', '.join(settings['attention'])} on"
         f" {', '.join(settings['accelerator'])}; {settings['cut_chats']:,} chats cut at the recipe's length over all"
         " trainings.",
         "",
     ]
-    lines += markdown_table(
-        ["arm", "seed", "sha256 of the weights"],
-        [
-            [arm.name, seed or "-", f"`{digest[:16]}`"]
-            for arm in result.arms
-            for seed, digest in sorted(arm.weights.items())
-        ],
-    )
-    return "\n".join(lines) + "\n"
+    weights = [
+        [arm.name, seed or "-", f"`{digest[:16]}`"]
+        for arm in result.arms
+        for seed, digest in sorted(arm.weights.items())
+    ]
+    return [*lines, *markdown_table(["arm", "seed", "sha256 of the weights"], weights)]
 
 
 def _funnel(result: Result) -> list[str]:
