@@ -16,7 +16,8 @@ from harness.report.result import Result
 from harness.store import Record, Run, Runs, Store
 from harness.store.ledger import stage_key, stage_payload
 from harness.study import load_study
-from harness.study.choice import Choice, choose
+from harness.study.choice import Choice, alone, choose
+from harness.study.relabelled import with_packs
 
 RATES = {"base": 0.3, "aligned": 0.5, "clean": 0.8, "random": 0.5}
 Scores = Callable[[str, int | None, str, int], Sequence[float | None]]
@@ -49,6 +50,7 @@ def run(
     definition: str = "1",
     prompt: str = "prompt of",
     change: Callable[[str, Record], Record] = lambda _, record: record,
+    only_pair: bool = False,
 ) -> Run:
     """Write the records of a finished study and its run into a store; return the run.
 
@@ -56,10 +58,14 @@ def run(
         data: other data, so other weights, under the same names of arms.
         definition: of the tasks.
         prompt: how every prompt begins.
+        pair: arms, plain or with a filter pack.
         change: is given (stage, record) of every record before it is written.
+        only_pair: without base and controls, as `harness regress` leaves it.
     """
     study = load_study("pocket")[0].model_copy(update={"name": name, **({"variants": variants} if variants else {})})
-    choice = choose(study, pair=pair, seeds=seeds, tasks=tasks, limit=limit)
+    study, arms = with_packs(study, pair)
+    choice = choose(study, pair=arms, seeds=seeds, tasks=tasks, limit=limit)
+    choice = alone(choice) if only_pair else choice
     store = Store(root)
     places = {}
     for stage, record in _stages(choice, items, scores or drawn(), data, engine, definition, prompt).items():

@@ -46,6 +46,15 @@ def test_importing_harness_imports_nothing_else_and_load_is_there() -> None:
     assert done.stdout == "[] []\n"
 
 
+def test_a_run_of_two_arms_alone_has_tables_too(tmp_path: Path) -> None:
+    """As `harness regress` leaves it: without the base."""
+    world.run(tmp_path, items=20, pair=("clean@alignment@1.0.0", "clean@alignment@1.1.0"), only_pair=True)
+    found = harness.load(tmp_path)
+    for table in (found.items, found.scores, found.arms):
+        assert set(table.variant) == {"clean-1.0.0", "clean-1.1.0"}
+    assert set(found.gaps.kind) == {"pair"}
+
+
 def test_items_have_one_row_per_run_checkpoint_task_item_and_metric(frames: Frames) -> None:
     table = frames.items
     assert list(table.columns) == [

@@ -189,10 +189,3 @@ def console() -> Console:
         return Console()
     columns = os.environ.get("COLUMNS", "")
     return Console(width=int(columns) if columns.isdecimal() and int(columns) else 80)
-
-
-def visible(text: str) -> str:
-    """Return a text with escapes for what would command the terminal (ESC, right-to-left marks) or break its output."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -35,6 +35,8 @@ class ArmRow:
         cut_chats, silent_chats: chats of one run that lost their end to the length limit, and those of them that have
             no token left to learn from.
         diverged: seeds whose loss was not a number at some step.
+        dose: share of the chats its treatment would act on that were left as they are: 1 = all, 0 = none; None for the
+            base, for controls, and for what is done to a treated variant: they are no step between the two.
     """
 
     name: str
@@ -49,6 +51,7 @@ class ArmRow:
     cut_chats: int = 0
     silent_chats: int = 0
     diverged: tuple[int, ...] = ()
+    dose: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,21 +10,9 @@ from collections.abc import Sequence
 
 from harness.compare import Gap, Verdict
 from harness.report import verdicts
-from harness.report.numbers import absolute, estimate, percent, probability, relative
+from harness.report.numbers import absolute, percent, probability
 from harness.report.result import ControlKind, Result, TaskRow
 from harness.study.judging import BASE_ARM
-
-__all__ = [
-    "absolute",
-    "estimate",
-    "footnotes",
-    "gap_heading",
-    "headline",
-    "percent",
-    "relative",
-    "relative_heading",
-    "scores_heading",
-]
 
 _ON = (
     (Verdict.IMPROVED, "better on"),
@@ -102,17 +90,18 @@ def relative_heading(result: Result) -> str:
 
 def scores_heading(result: Result) -> str:
     """Say what the scores are and what stands beside them."""
-    return f"scores in per cent, {_confidence(result)} interval below"
+    return f"scores in per cent, {confidence(result)} interval below"
 
 
-def _confidence(result: Result) -> str:
+def confidence(result: Result) -> str:
+    """Return the confidence of every interval and verdict, per cent."""
     return f"{100 * result.rule.confidence:g} %"
 
 
 def footnotes(result: Result) -> list[str]:
     """Return the sentences under every table."""
     lines = [
-        f"Scores in per cent, gaps in points; intervals {_confidence(result)}. {gap_heading(result)}.",
+        f"Scores in per cent, gaps in points; intervals {confidence(result)}. {gap_heading(result)}.",
         f"A gap is a {result.claim}.",
         *_judging(result),
     ]
