@@ -50,7 +50,7 @@ def run(
     definition: str = "1",
     prompt: str = "prompt of",
     change: Callable[[str, Record], Record] = lambda _, record: record,
-    only_pair: bool = False,
+    pair_alone: bool = False,
 ) -> Run:
     """Write the records of a finished study and its run into a store; return the run.
 
@@ -60,12 +60,12 @@ def run(
         prompt: how every prompt begins.
         pair: arms, plain or with a filter pack.
         change: is given (stage, record) of every record before it is written.
-        only_pair: without base and controls, as `harness regress` leaves it.
+        pair_alone: without base and controls, as `harness regress` leaves it.
     """
     study = load_study("pocket")[0].model_copy(update={"name": name, **({"variants": variants} if variants else {})})
     study, arms = with_packs(study, pair)
     choice = choose(study, pair=arms, seeds=seeds, tasks=tasks, limit=limit)
-    choice = alone(choice) if only_pair else choice
+    choice = alone(choice) if pair_alone else choice
     store = Store(root)
     places = {}
     for stage, record in _stages(choice, items, scores or drawn(), data, engine, definition, prompt).items():

@@ -46,15 +46,6 @@ def test_importing_harness_imports_nothing_else_and_load_is_there() -> None:
     assert done.stdout == "[] []\n"
 
 
-def test_a_run_of_two_arms_alone_has_tables_too(tmp_path: Path) -> None:
-    """As `harness regress` leaves it: without the base."""
-    world.run(tmp_path, items=20, pair=("clean@alignment@1.0.0", "clean@alignment@1.1.0"), only_pair=True)
-    found = harness.load(tmp_path)
-    for table in (found.items, found.scores, found.arms):
-        assert set(table.variant) == {"clean-1.0.0", "clean-1.1.0"}
-    assert set(found.gaps.kind) == {"pair"}
-
-
 def test_items_have_one_row_per_run_checkpoint_task_item_and_metric(frames: Frames) -> None:
     table = frames.items
     assert list(table.columns) == [
@@ -68,6 +59,14 @@ def test_items_have_one_row_per_run_checkpoint_task_item_and_metric(frames: Fram
     assert set(whole[whole.variant == "base"].seed.isna()) == {True}
     assert set(whole[whole.variant == "clean"].seed) == {0, 1, 2}
     assert str(table.item.dtype) == "category"
+
+
+def test_a_pair_that_stands_alone_has_no_rows_of_a_base_that_was_not_asked(tmp_path: Path) -> None:
+    world.run(tmp_path, items=9, pair_alone=True)
+    own = harness.load(tmp_path)
+    for table in (own.items, own.scores, own.arms, own.losses):
+        assert set(table.variant) == {"aligned", "clean"}
+    assert set(own.gaps.kind) == {"pair"} and own.records.whole.all()
 
 
 def test_the_gap_can_be_had_from_the_items(frames: Frames) -> None:

@@ -64,12 +64,22 @@ def test_a_row_says_what_it_is(tmp_path: Path) -> None:
 
 def test_the_two_arms_of_a_gate_are_ranked_without_a_base_each_under_its_own_filter(tmp_path: Path) -> None:
     pair = ("clean@alignment@1.0.0", "clean@alignment@1.1.0")
-    world.run(tmp_path, pair=pair, only_pair=True)
+    world.run(tmp_path, pair=pair, pair_alone=True)
     rows = of(board(tmp_path), MMLU)[0].rows
     assert {row.label: row.filter for row in rows} == {
         "clean-1.0.0 (pocket)": "alignment@1.0.0",
         "clean-1.1.0 (pocket)": "alignment@1.1.0",
     }
+
+
+def test_a_pair_that_stands_alone_is_ranked_and_each_arm_names_the_pack_that_labelled_it(tmp_path: Path) -> None:
+    own = dict(load_study("pocket")[0].variants)
+    own["clean"] = own["clean"].model_copy(update={"filter": "alignment@0.1.0"})
+    own["masked"] = own["masked"].model_copy(update={"parent": "clean"})
+    for pair in (("clean", "random"), ("aligned", "masked")):
+        world.run(tmp_path, variants=own, pair=pair, pair_alone=True)
+    rows = {row.label.removesuffix(" (pocket)"): row.filter for row in of(board(tmp_path), MMLU)[0].rows}
+    assert rows == dict.fromkeys(("clean", "random", "masked"), "alignment@0.1.0") | {"aligned": ""}
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def report(study: str, *, results: Path, reports: Path, format: str) -> None:
         raise InputError(f"--reports {reports} is a file; give a folder.")
     found = list(rebuilding.stored(results, study=study))
     if format in ("json", "csv") and len(found) > 1:
-        names = ", ".join(f"{result.study}/{result.selection or 'whole'}" for result in found)
+        names = ", ".join(result.run for result in found)
         raise InputError(f"--format {format} prints one report, and there are {len(found)}: {names}. Name one.")
     for result in found:
         folder = rebuilding.write(result, reports, results)

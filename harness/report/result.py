@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness import compare
+from harness.store.runs import WHOLE
 from harness.study.judging import BASE_ARM, Rule
 
 if TYPE_CHECKING:
@@ -200,6 +201,11 @@ class Result:
     primary: str | None = None
     curves: tuple[Curve, ...] = ()
     tradeoff: TradeOff | None = None
+
+    @property
+    def run(self) -> str:
+        """Name of the run, such as "pocket/whole"."""
+        return f"{self.study}/{self.selection or WHOLE}"
 
     @property
     def claim(self) -> str:
