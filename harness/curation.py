@@ -152,9 +152,10 @@ class Curation:
                 if decision.chat_id in (one.chat_id, one.became) and decision.source == one.source:
                     found.setdefault(one.chat_id, one.source)
         if not found:
+            some = f", such as {cleaning[0].chat_id[:12]} or {cleaning[0].source}" if cleaning else ""
             raise InputError(
                 f"Study '{self.study.name}' has no chat '{name}'. Give the beginning of a chat's id (6 characters or"
-                " more), or its source and id, such as dolly:17."
+                f" more), or its source and id{some}; `harness data stats` prints where all of them stand."
             )
         if len(found) > 1:
             some = ", ".join(f"{chat_id[:12]} ({source})" for chat_id, source in list(found.items())[:5])

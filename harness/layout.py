@@ -34,7 +34,7 @@ def shipped(folder: str) -> Path:
 
 def names(folder: str, kind: str) -> dict[str, Path]:
     """Return {name: path} of the TOML files in `folder/kind`, for example the shipped studies."""
-    return {path.stem: path for path in sorted((shipped(folder) / kind).glob("*.toml"))}
+    return {path.stem: path for path in sorted((shipped(folder) / kind).glob("*.toml"), key=lambda path: path.stem)}
 
 
 def newest(kind: str, name: str) -> str:
@@ -61,17 +61,19 @@ def find(kind: str, name: str, *, beside: Path | None = None) -> Path:
     Raises:
         InputError: when nothing has that name; suggests the nearest.
     """
+    singular = {"studies": "study", "recipes": "recipe"}[kind]
     if name.endswith(".toml") or "/" in name:
         for candidate in [*([beside.parent / name] if beside else []), Path(name)]:
             if candidate.is_file():
                 return candidate.resolve()
-        raise InputError(f"No {kind} file at '{name}'. Give the path of a TOML file or a shipped name.")
+        what = "is a folder" if Path(name).is_dir() else "is not there"
+        raise InputError(f"'{name}' {what}. Give the path of a {singular}'s TOML file, or a shipped name.")
     known = names("training", kind)
     if beside is not None and (beside.parent / f"{name}.toml").is_file() and name not in known:
         return (beside.parent / f"{name}.toml").resolve()
     if name not in known:
-        singular = {"studies": "study", "recipes": "recipe"}[kind]
-        raise InputError(f"There is no {singular} named '{name}'.{nearest(name, known)}")
+        file = " The file of that name here would have to end in .toml." if Path(name).is_file() else ""
+        raise InputError(f"There is no {singular} named '{name}'.{file}{nearest(name, known)}")
     return known[name]
 
 

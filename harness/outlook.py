@@ -126,6 +126,8 @@ def outlook(
         raise InputError(f"--changed {100 * given.changed:g}: give per cent of the items, above 0 and up to 100.")
     if given.seed_sd is not None and not 0 <= given.seed_sd <= 0.5:
         raise InputError(f"--seed-sd {100 * given.seed_sd:g}: give points, from 0 to 50.")
+    if items is not None and limit is not None:
+        raise InputError("--items and --limit both say how many items a task has; give one of them.")
     layout.require_folders(results=results, data_dir=None)
     most = study.evaluation.limit if limit is None else limit
     measured = _measured(study, results)
@@ -192,6 +194,8 @@ def _design(
         count, origin = (None, Origin.UNKNOWN) if size is None else (min(size, most or size), Origin.SHIPPED)
     if count is None:
         return None, origin
+    if count < 2:
+        raise InputError(f"Task '{name}' has {count} item (--limit, or 'limit' of the study): give 2 or more.")
     design = Design(items=count, seeds=1) if gap is None else _as_measured(gap, count)
     if assumed.changed is not None:
         design = replace(design, changed=assumed.changed, inflation=1.0)

@@ -247,7 +247,7 @@ def test_bad_input_is_refused_before_anything_is_written(results: Path, tmp_path
     (tmp_path / "file").write_text("x")
     page = tmp_path / "page.html"
     for folder, given, said in (
-        (results, {"html": tmp_path}, "is a folder; give the name of a file"),
+        (results, {"html": tmp_path}, "is no file that can be replaced; give the path of a file"),
         (tmp_path / "file", {}, "is a file; give a folder"),
         (tmp_path / "none", {}, "There is no folder"),
         (results, {"task": "nothing"}, "No run has a task 'nothing'"),

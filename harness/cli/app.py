@@ -38,13 +38,6 @@ app = typer.Typer(
     help="What does a change of the fine-tuning data really do to a model?",
     epilog="Begin with `harness ablate --variant aligned,clean`; `harness studies` lists what else there is.",
 )
-app.add_typer(data_app)
-app.add_typer(filter_app)
-eval_app.register(app)
-power_app.register(app)
-gate_app.register(app)
-explain_app.register(app)
-standing_app.register(app)
 
 
 class Format(enum.StrEnum):
@@ -71,6 +64,7 @@ def root(
 
 
 @app.command(
+    short_help="Train and evaluate two variants of a study and compare.",
     epilog="""Examples:
 
 \b
@@ -79,7 +73,7 @@ def root(
   harness ablate smollm2 --data DIR --limit 57 --format json > result.json
   harness ablate poison-of-alignment --dry-run              what it would cost
   harness ablate my-study.toml --results /large/disk
-  harness ablate --tracker mlflow --tracker trackio         show it there too (docs/trackers.md)"""
+  harness ablate --tracker mlflow --tracker trackio         show it there too (docs/trackers.md)""",
 )
 def ablate(
     study: Annotated[
@@ -130,13 +124,14 @@ def ablate(
 
 
 @app.command(
+    short_help="Write reports again from the records alone.",
     epilog="""Examples:
 
 \b
   harness report                       every run in results/: written to reports/ and printed
   harness report pocket                the runs of one study
   harness report smollm2/limit-57 --format json
-  harness report --published poison-of-alignment   what a published table can support"""
+  harness report --published poison-of-alignment   what a published table can support""",
 )
 def report(
     run: Annotated[str, typer.Argument(help="A study, or one run of it such as pocket/whole; default: all.")] = "",
@@ -156,6 +151,16 @@ def report(
     from harness.cli import commands
 
     commands.report(run, results=results, reports=reports, format=format.value)
+
+
+# In the order in which `harness --help` lists them.
+gate_app.register(app)
+standing_app.register(app)
+power_app.register(app)
+explain_app.register(app)
+eval_app.register(app)
+app.add_typer(data_app)
+app.add_typer(filter_app)
 
 
 @app.command()

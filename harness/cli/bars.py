@@ -46,9 +46,9 @@ class Bars:
         with self._lock:
             return _Bar(self._progress, self._progress.add_task(title, total=None, note=""))
 
-    def note(self, text: str) -> None:
-        """Print one line that stays above the bars."""
-        self._progress.console.print(text, highlight=False, markup=False)
+    def note(self, text: str, *, wrap: bool = True) -> None:
+        """Print one line that stays above the bars; without `wrap` a path in it can be copied as it stands."""
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=not wrap)
 
 
 class _Bar:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -50,8 +51,8 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool, track
     total = len(ablation.stages)
     with quiet_stdout():
         failures = tracking.log(names, tracking.runs_of(result, folder)) if names else []
-    bars.note(f"{ran} of {total} stages ran, {total - ran} were cached.")
-    bars.note(f"Records: {ablation.store.ledger.root}   Report: {folder / 'index.html'}")
+    bars.note(f"{ran} of {total} stages ran, {total - ran} {'was' if total - ran == 1 else 'were'} cached.")
+    bars.note(f"Records: {ablation.store.ledger.root}   Report: {folder / 'index.html'}", wrap=False)
     for failure in failures:
         bars.note(f"Warning: {failure}")
 
@@ -68,14 +69,16 @@ def report(study: str, *, results: Path, reports: Path, format: str) -> None:
     for result in found:
         folder = rebuilding.write(result, reports, results)
         show(result, format)
-        Console(stderr=True).print(f"Report: {folder / 'index.html'}", markup=False, highlight=False)
+        # Not wrapped: it is there to be opened.
+        Console(stderr=True).print(f"Report: {folder / 'index.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 def show(result: Result, format: str) -> None:
     """Print a result on stdout."""
     if format == "table":
-        for part in terminal.result_tables(result):
-            console().print(part)
+        out = console()
+        for part in terminal.result_tables(result, width=out.width):
+            out.print(part)
     else:
         views = {
             "json": documents.as_json,
@@ -183,9 +186,39 @@ def tasks() -> None:
     console().print("Any other task of lm-eval goes by its name there; --tasks-path DIR brings your own.")
 
 
-def console() -> Console:
+class Results(Console):
+    """The console for results: the title of a table is as wide as the console, and a closed pipe is no failure."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as `Console.print` does, titles of tables before them: a table breaks its own at its own width."""
+        for one in objects:
+            if isinstance(one, Table) and one.title is not None:
+                title = one.title
+                super().print(self.render_str(title) if isinstance(title, str) else title, style="italic")
+                one.title = None
+            super().print(one, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`, as for what is written without a console."""
+        raise BrokenPipeError
+
+
+def console() -> Results:
     """Return the console for results: 80 columns wherever the width is unknown."""
     if sys.stdout.isatty():
-        return Console()
+        return Results()
     columns = os.environ.get("COLUMNS", "")
-    return Console(width=int(columns) if columns.isdecimal() and int(columns) else 80)
+    return Results(width=int(columns) if columns.isdecimal() and int(columns) else 80)
+
+
+def require_file(option: str, path: Path) -> None:
+    """Refuse a path at which no file can be written, before any work.
+
+    Raises:
+        InputError: it is a folder or no plain file, or what should be its folder is a file.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{option} {path} is no file that can be replaced; give the path of a file.")
+    above = next(folder for folder in path.resolve().parents if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"{option} {path}: {above} is a file; give a file in a folder.")

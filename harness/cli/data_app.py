@@ -16,17 +16,19 @@ data = typer.Typer(
     name="data",
     no_args_is_help=True,
     rich_markup_mode=None,
+    short_help="Look at a study's chats, and at where each one went.",
     help="Look at a study's chats: what was read, what was dropped and why, what each variant holds.",
 )
 
 
 @data.command(
+    short_help="Show what was read, dropped and why, and each variant.",
     epilog="""Examples:
 
 \b
   harness data stats
   harness data stats smollm2 --data DIR
-  harness data stats my-study.toml --format json | jq .funnel"""
+  harness data stats my-study.toml --format json | jq .funnel""",
 )
 def stats(
     study: Annotated[
@@ -47,11 +49,12 @@ def stats(
 
 
 @data.command(
+    short_help="Show where one chat came from and where it went.",
     epilog="""Examples:
 
 \b
   harness data show 3f9a1c07                  a chat of pocket by the beginning of its id
-  harness data show dolly:17 smollm2 --data DIR"""
+  harness data show dolly:17 smollm2 --data DIR""",
 )
 def show(
     chat: Annotated[str, typer.Argument(help="Beginning of a chat's id (6 characters or more), or SOURCE:ID.")],

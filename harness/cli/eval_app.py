@@ -58,6 +58,7 @@ predictions = typer.Typer(
     name="predictions",
     no_args_is_help=True,
     rich_markup_mode=None,
+    short_help="Look at what checkpoints answered, item by item.",
     help="Look at what checkpoints answered: an item's prompt, the answers, what was extracted, the scores.",
 )
 
@@ -219,11 +220,12 @@ _Seed = Annotated[Optional[int], typer.Option(help="Training seed; default: the 
 
 
 @predictions.command(
+    short_help="Show one item: prompt, answers, scores of every arm.",
     epilog="""Examples:
 
 \b
   harness predictions show ages/test/17
-  harness predictions show mmlu::anatomy/3f9a --study smollm2 --data DIR --limit 57"""
+  harness predictions show mmlu::anatomy/3f9a --study smollm2 --data DIR --limit 57""",
 )
 def show(
     item: Annotated[str, typer.Argument(help="Name of an item, its end, or a part that no other item has.")],
@@ -248,11 +250,12 @@ def show(
 
 
 @predictions.command(
+    short_help="Show the items on which two arms differ.",
     epilog="""Examples:
 
 \b
   harness predictions diff --task pocket_drop
-  harness predictions diff --task drop --study smollm2 --data DIR --limit 57 --variant aligned,clean --show 5"""
+  harness predictions diff --task drop --study smollm2 --data DIR --limit 57 --variant aligned,clean --show 5""",
 )
 def diff(
     task: Annotated[str, typer.Option(help="Task to look at; default: all of the study.")] = "",

@@ -20,6 +20,7 @@ from harness.cli.commands import console, quiet_stdout
 from harness.errors import InputError
 from harness.evaluate.engines import EngineName
 from harness.evaluation import Evaluation, Request, Scores, TaskScore
+from harness.report.numbers import counted
 from harness.study.model import Evaluation as Asked
 
 
@@ -122,7 +123,8 @@ def _notes(scores: Scores) -> list[str]:
     lines = ["Shares in per cent; +- is one standard error over items, as if they were independent."]
     if scores.limit:
         lines.append(
-            f"At most {scores.limit} items per task, spread evenly over its subtasks: not the whole benchmark."
+            f"At most {counted(scores.limit, 'item')} per task, spread evenly over its subtasks: not the whole"
+            " benchmark."
         )
     several = len({row.profile for row in scores.tasks}) > 1
     for row in scores.tasks:

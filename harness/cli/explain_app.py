@@ -26,6 +26,7 @@ from harness.cli.options import (
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(
+        short_help="Say why a stage runs, or what a record is made from.",
         epilog="""Examples:
 
 \b
@@ -33,7 +34,7 @@ def register(app: typer.Typer) -> None:
   harness explain score/clean/0/mmlu smollm2 --data DIR --limit 57
   harness explain 7a9ffa8c                      a record by its key: what it is made from, down to the sources
   harness explain a672150f                      the same by the digest of its weights, as reports print it
-  harness explain train/clean/0 --format json | jq .causes"""
+  harness explain train/clean/0 --format json | jq .causes""",
     )(explain)
     app.command(
         epilog="""Examples:

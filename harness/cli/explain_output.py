@@ -28,6 +28,7 @@ from harness.store import Record, Store
 
 DIFFERENT = 10
 _MOST = 20
+_PROBLEMS = 5
 _KEY = re.compile(r"[0-9a-fA-F]{1,64}")
 
 
@@ -51,8 +52,10 @@ def explain(name: str, request: Request, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(document, indent=1, sort_keys=True) + "\n")
     sys.stdout.flush()
-    for problem in records.problems:
+    for problem in records.problems[:_PROBLEMS]:
         sys.stderr.write(f"Left out: {visible(problem)}\n")
+    if (more := len(records.problems) - _PROBLEMS) > 0:
+        sys.stderr.write(f"Left out: {more} more files of {records.store.root} for such reasons.\n")
 
 
 def _print_stage(found: Explanation, records: Records) -> None:

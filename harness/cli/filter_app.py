@@ -16,6 +16,7 @@ filters = typer.Typer(
     name="filter",
     no_args_is_help=True,
     rich_markup_mode=None,
+    short_help="Label aligned answers; measure and compare filters.",
     help="Label aligned answers, measure the filter against people, compare its versions.",
 )
 
@@ -28,11 +29,12 @@ InputFormat = Annotated[str, typer.Option("--input-format", metavar="NAME", help
 
 
 @filters.command(
+    short_help="Write a label and its reason per assistant turn.",
     epilog="""Examples:
 
 \b
   harness filter label chats.jsonl -o labelled.jsonl
-  harness filter label chats.json.gz --pack alignment@1.0.0 | jq 'select(.label == "full_refusal")'"""
+  harness filter label chats.json.gz --pack alignment@1.0.0 | jq 'select(.label == "full_refusal")'""",
 )
 def label(
     input: Input,
@@ -55,11 +57,12 @@ def label(
 
 
 @filters.command(
+    short_help="Measure a pack against labels that people gave.",
     epilog="""Examples:
 
 \b
   harness filter audit --gold answers.jsonl
-  harness filter audit --pack alignment@1.0.0 --gold refusals_xstest.jsonl.gz --format json"""
+  harness filter audit --pack alignment@1.0.0 --gold refusals_xstest.jsonl.gz --format json""",
 )
 def audit(
     gold: Annotated[
@@ -79,13 +82,14 @@ def audit(
 
 
 @filters.command(
+    short_help="Show which chats a new version flags, and which not.",
     epilog="""Exit code 10 when a gold case that BEFORE labels right is wrong under AFTER.
 
 Examples:
 
 \b
   harness filter diff alignment@1.1.0 alignment@1.2.0 chats.jsonl
-  harness filter diff alignment@1.1.0 alignment@1.2.0 chats.jsonl --gold answers.jsonl"""
+  harness filter diff alignment@1.1.0 alignment@1.2.0 chats.jsonl --gold answers.jsonl""",
 )
 def diff(
     before: Annotated[str, typer.Argument(help="The older pack, NAME@VERSION.", autocompletion=pack_names)],

@@ -150,14 +150,19 @@ def _sink(output: Path | None) -> Iterator[IO[str]]:
     if output.is_dir() or not output.parent.is_dir():
         raise InputError(f"--output {output} cannot be written: give a file in a folder that exists.")
     output = output.resolve()  # what a link points at is written, not the link
-    handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+    temporary = ""
     try:
+        handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             yield file
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, output)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and Path(error.filename or output).parent == output.parent:
+            # A full disk names no file, and a folder that cannot be written the temporary one.
+            raise OSError(error.errno, error.strerror, str(output)) from error
         raise
 
 

@@ -27,6 +27,7 @@ from harness.cli.options import (
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
     app.command(
+        short_help="Gate a new version of the filter by its models.",
         epilog="""Examples:
 
 \b
@@ -45,7 +46,7 @@ The gate is checks with commas between them, a task and what it may lose:
 \b
 Exit codes: 0 passed, or not decided without --strict; 10 a task regressed;
 11 not decided or incomparable under --strict; 2 wrong input.
-docs/gate.md has a workflow for GitHub."""
+docs/gate.md has a workflow for GitHub.""",
     )(regress)
 
 

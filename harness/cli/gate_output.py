@@ -18,7 +18,7 @@ from rich.text import Text
 from harness import rebuilding
 from harness.cli import commands
 from harness.cli.bars import Bars
-from harness.cli.commands import console, quiet_stdout
+from harness.cli.commands import console, quiet_stdout, require_file
 from harness.errors import InputError
 from harness.gate import documents, wording
 from harness.gate.regression import Regression, Request, Verdict
@@ -52,7 +52,10 @@ def regress(
         _print(verdict)
     sys.stdout.flush()
     ran, total = len(regression.ablation.runner.ran), len(regression.ablation.stages)
-    bars.note(f"{ran} of {total} stages ran." + (f"   Report: {folder / 'report.md'}" if result is not None else ""))
+    bars.note(
+        f"{ran} of {total} stages ran." + (f"   Report: {folder / 'index.html'}" if result is not None else ""),
+        wrap=False,
+    )
     if verdict.exit_code:
         raise typer.Exit(verdict.exit_code)
 
@@ -61,13 +64,8 @@ def _check_files(reports: Path, junit: Path | None, summary: Path | None) -> Non
     if reports.exists() and not reports.is_dir():
         raise InputError(f"--reports {reports} is a file; give a folder.")
     for option, path in (("--junit", junit), ("--summary", summary)):
-        if path is None:
-            continue
-        if path.exists() and not path.is_file():
-            raise InputError(f"{option} {path} is no file that can be replaced; give the path of a file.")
-        above = next(folder for folder in path.resolve().parents if folder.exists())
-        if not above.is_dir():
-            raise InputError(f"{option} {path}: {above} is a file; give a file in a folder.")
+        if path is not None:
+            require_file(option, path)
     if junit is not None and summary is not None and junit.resolve() == summary.resolve():
         raise InputError(f"--junit and --summary both name {junit}; give two files.")
 

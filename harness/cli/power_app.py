@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
     app.command(
+        short_help="Say which gaps a study could see, before training.",
         name="power",
         epilog="""Examples:
 

@@ -25,13 +25,14 @@ class BoardFormat(enum.StrEnum):
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
     app.command(
+        short_help="Rank variants, filters and bases over all runs.",
         epilog="""Examples:
 
 \b
   harness leaderboard                                  every run in results/
   harness leaderboard --results mine --results theirs  of two folders together
   harness leaderboard --task mmlu --format csv > mmlu.csv
-  harness leaderboard --html leaderboard.html          a page that sorts by any column"""
+  harness leaderboard --html leaderboard.html          a page that sorts by any column""",
     )(leaderboard)
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from harness.cli.bars import Bars
-from harness.cli.commands import console
+from harness.cli.commands import console, require_file
 from harness.errors import InputError
 from harness.report import leaderboard_page, leaderboard_views, published, published_views
 from harness.standing import Request, standing
@@ -19,8 +19,8 @@ from harness.store import write_atomic
 
 def leaderboard(results: tuple[Path, ...], *, task: str, metric: str, format: str, html: Path | None) -> None:
     """Print the leaderboard of some result folders."""
-    if html is not None and html.is_dir():
-        raise InputError(f"--html {html} is a folder; give the name of a file.")
+    if html is not None:
+        require_file("--html", html)
     with Bars() as bars:
         bar = bars.bar("comparing rows")
         found = standing(
@@ -30,7 +30,7 @@ def leaderboard(results: tuple[Path, ...], *, task: str, metric: str, format: st
     boards, runs = found.boards, found.runs
     if html is not None:
         write_atomic(html, leaderboard_page.as_html(boards, runs))
-        bars.note(f"Page: {html}")
+        bars.note(f"Page: {html}", wrap=False)
     if format == "table":
         for part in leaderboard_views.tables(boards, runs):
             console().print(part)

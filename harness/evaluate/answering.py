@@ -129,10 +129,12 @@ class _Stored:
 
     def answers(self, model: Path, blocks: Iterator[Sequence[Request]]) -> Iterator[tuple[Request, Answer]]:
         """Raise, since whatever is stored was found before."""
-        count = sum(len(block) for block in blocks)
+        missing = [one.item for block in blocks for one in block]
+        own = model.name[:12]
         raise InputError(
-            f"{count:,} answers of {model.name} are not stored, so they cannot be scored without the model. Ask them"
-            " first: `harness ablate` with the same study, tasks and profiles."
+            f"{len(missing):,} answers of the checkpoint {own} are not stored, such as that to {missing[0]}, so they"
+            " cannot be scored without the model. Ask them first: `harness ablate` with the same study, tasks and"
+            f" profiles. `harness explain {own}` says which checkpoint that is."
         )
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError, nearest
+from harness.errors import InputError
 from harness.plan import Kind
 from harness.store import Record, Run, Runs, Store, stage_key
 
@@ -101,9 +101,11 @@ class Records:
         ]
         if not found:
             self._raise_damaged(wanted)
-            close = nearest(wanted, [record.key[: max(len(wanted), 8)] for record in every])
-            some = close if "Did you mean" in close else f" It holds {len(every)} records."
-            raise InputError(f"No record in {self.store.ledger.root} has a key that begins with '{prefix}'.{some}")
+            raise InputError(
+                f"No record in {self.store.ledger.root} has a key that begins with '{prefix}', nor an output or weights"
+                f" that do. It holds {'1 record' if len(every) == 1 else f'{len(every)} records'}; their keys are"
+                " printed by `harness explain STAGE`, such as `harness explain label`."
+            )
         if len(found) > 1:
             rows = "\n".join(f"  {self.title(record)}" for record in found[:20])
             more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from harness.compare import Gap, Incomparable
 from harness.gate.outcome import Outcome, Tested
 from harness.gate.regression import Arm, Line, Verdict
-from harness.report.numbers import absolute, percent, probability
+from harness.report.numbers import absolute, counted, percent, probability
 
 _SHOWN = 5
 """Names of changed items that are printed; the command shows all."""
@@ -170,7 +170,7 @@ def notes(verdict: Verdict) -> list[str]:
         )
         lines.append(claim(verdict))
     if verdict.limit:
-        lines.append(f"At most {verdict.limit} items per task: not the whole benchmark.")
+        lines.append(f"At most {counted(verdict.limit, 'item')} per task: not the whole benchmark.")
     if free:
         lines.append(f"Reported but not gated, since the gate has no check for it: {_titles(free)}.")
     return lines

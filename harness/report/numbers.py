@@ -42,3 +42,8 @@ def probability(value: float | None) -> str:
     if value is None:
         return "-"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, which takes an s unless it is one: "1 item", "1,319 items"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,7 +1,7 @@
-"""The result and the stage graph as rich tables that fit 80 columns.
+"""The result and the stage graph as rich tables that fit the terminal.
 
-Owns the layout for terminals. Computes nothing. Invariant: at 80 columns no number is cut off,
-however many arms there are; names are shown as they are, never as markup.
+Owns the layout for terminals. Computes nothing. Invariant: from 60 columns on no number is broken or cut off, however
+many arms there are, and no word is lost at 40; names are shown as they are, never as markup.
 """
 
 from __future__ import annotations
@@ -19,19 +19,27 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-# Arms in one table of scores: four intervals of 11 characters leave 14 for the task.
-_ABREAST = 4
+# What one table of scores takes beside its arms: the task, the items, edges. Four arms fit into 80 columns.
+_BESIDE = 24
 _INTERVAL = len("100.0-100.0")
 _RELATIVE = len("+1500.0 %")
 
 
-def result_tables(result: Result) -> Sequence[RenderableType]:
-    """Return what `harness ablate` prints: the answer, scores, gaps, controls, budgets, and what stands under them."""
+def result_tables(result: Result, *, width: int = 80) -> Sequence[RenderableType]:
+    """Return what `harness ablate` prints: the answer, scores, gaps, controls, budgets, and what stands under them.
+
+    Args:
+        width: columns of the terminal; as many arms stand abreast as fit.
+    """
     from rich.text import Text
 
-    groups = [result.arms[start : start + _ABREAST] for start in range(0, len(result.arms), _ABREAST)]
+    abreast = max(1, (width - _BESIDE) // (_INTERVAL + 3))
+    groups = [result.arms[start : start + abreast] for start in range(0, len(result.arms), abreast)]
     tables = [
-        *[(f"{result.study}: {wording.scores_heading(result)}", _scores(result, group)) for group in groups],
+        *[
+            (f"{result.study}: {wording.scores_heading(result)}", _scores(result, group, width - _BESIDE))
+            for group in groups
+        ],
         (wording.gap_heading(result), _gaps(result)),
         *[(control.heading, _control(control)) for control in verdicts.controls(result)],
         ("budgets of one run", _budgets(result)),
@@ -46,14 +54,14 @@ def result_tables(result: Result) -> Sequence[RenderableType]:
     ]
 
 
-def _scores(result: Result, arms: Sequence[ArmRow]) -> Table:
+def _scores(result: Result, arms: Sequence[ArmRow], room: int) -> Table:
     from rich.text import Text
 
     table = _table()
     table.add_column("task", overflow="fold")
     table.add_column("items", justify="right", no_wrap=True)
     for arm in arms:
-        width = max(_INTERVAL, min(len(arm.name), _ABREAST * _INTERVAL // len(arms)))
+        width = max(_INTERVAL, min(len(arm.name), room // len(arms) - 3))
         table.add_column(Text(arm.name), justify="right", width=width, overflow="fold")
     for row in result.tasks:
         scores = [row.scores[arm.name] for arm in arms]
@@ -79,7 +87,7 @@ def _gaps(result: Result) -> Table:
     table.add_column("task", overflow="fold")
     table.add_column("gap, points", justify="right", no_wrap=True)
     table.add_column(Text(wording.relative_heading(result)), justify="right", max_width=_RELATIVE, overflow="fold")
-    table.add_column("verdict")
+    table.add_column("verdict", overflow="fold")
     for row in result.tasks:
         lines = [verdicts.verdict(row.gap, row.judgement)]
         if (smallest := verdicts.smallest(row.judgement)) != "-":
@@ -97,7 +105,7 @@ def _control(control: verdicts.ControlTable) -> Table:
     table = _table()
     table.add_column("task", overflow="fold")
     table.add_column("gap, points", justify="right", no_wrap=True)
-    table.add_column("verdict")
+    table.add_column("verdict", overflow="fold")
     for row in control.rows:
         table.add_row(*map(Text, row))
     return table

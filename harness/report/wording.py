@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from harness.compare import Gap, Verdict
 from harness.report import verdicts
-from harness.report.numbers import absolute, percent, probability
+from harness.report.numbers import absolute, counted, percent, probability
 from harness.report.result import ControlKind, Result, TaskRow
 from harness.study.judging import BASE_ARM
 
@@ -107,7 +107,8 @@ def footnotes(result: Result) -> list[str]:
     ]
     if result.limit:
         lines.append(
-            f"At most {result.limit} items per task, spread evenly over its subtasks: not the whole benchmark."
+            f"At most {counted(result.limit, 'item')} per task, spread evenly over its subtasks: not the whole"
+            " benchmark."
         )
     lines += [f"{row.title}: {text}." for row in result.tasks if (text := verdicts.spread(row.gap))]
     lines += [_flips(row) for row in result.tasks if row.flips is not None]
@@ -182,7 +183,8 @@ def _losses(result: Result) -> list[str]:
         if any(level != "namespaces" for level in row.isolation):
             lines.append(f"{row.title}: programs were run with less isolation than usual: {', '.join(row.isolation)}.")
         if row.unfinished:
-            lines.append(f"{row.title}: {row.unfinished} answers over all checkpoints ended at the token limit.")
+            answers = counted(row.unfinished, "answer")
+            lines.append(f"{row.title}: {answers} over all checkpoints ended at the token limit.")
     for name, text in sorted(result.funnel.get("cut", {}).items()):
         lines.append(f"Source '{name}' is cut off: {text}")
     if len(result.training["accelerator"]) > 1 or len(result.training["attention"]) > 1:

@@ -19,7 +19,18 @@ from harness.canonical import digest
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write a file so that a reader (or a kill) sees the old content or the new, never a part."""
+    """Write a file so that a reader (or a kill) sees the old content or the new, never a part.
+
+    Raises:
+        OSError: that names the file, also where the system names none (a full disk) or the temporary one.
+    """
+    try:
+        _write(path, data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write(path: Path, data: bytes | str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = data.encode("utf-8") if isinstance(data, str) else data
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -6,6 +6,7 @@ names the nearest known key; nothing is defaulted silently because it was misspe
 
 from __future__ import annotations
 
+import re
 import tomllib
 import typing
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ from harness.errors import InputError, nearest
 from harness.study.model import BaseKind, Recipe, Study
 
 Model = TypeVar("Model", bound=BaseModel)
+
+# The patterns of names: of studies, and of variants and sources.
+_NAME = re.compile(r"\^\[(?P<capitals>A-Z)?a-z0-9\]\[")
 
 
 def load_study(name: str) -> tuple[Study, Path]:
@@ -80,7 +84,11 @@ def _describe(problem: Any, model: type[BaseModel]) -> str:
         return f"{where}: unknown key.{nearest(place[-1], owner.model_fields if owner else ())}"
     if problem["type"] == "missing":
         return f"{where}: this key is required."
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "string_pattern_mismatch" and (name := _NAME.match(problem["ctx"]["pattern"])):
+        letters = "A to Z, a to z" if name["capitals"] else "a to z"
+        message = f"a name has the letters {letters}, digits, '.', '_' and '-', a letter or digit first"
+    else:
+        message = str(problem["msg"]).removeprefix("Value error, ")
     given = problem.get("input")
     shown = f" (given: {given!r})" if isinstance(given, (str, int, float)) else ""
     return f"{where}: {message}{shown}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from harness.compare import Incomparable, Verdict
 from harness.report import verdicts
-from harness.report.numbers import probability
+from harness.report.numbers import counted, probability
 from harness.report.result import Result, TaskRow
 
 MARKS = {
@@ -31,7 +31,7 @@ def warnings(result: Result) -> list[str]:
     """Return what a reader has to know before any number, beside what the headline says."""
     lines = list(verdicts.warnings(result))
     if result.limit:
-        lines.append(f"At most {result.limit} items per task: not the whole benchmark.")
+        lines.append(f"At most {counted(result.limit, 'item')} per task: not the whole benchmark.")
     lines += [
         f"The training of '{arm.name}' diverged under seeds {', '.join(map(str, arm.diverged))}."
         for arm in result.arms
