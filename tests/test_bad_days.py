@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.planning import outlook
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +20,7 @@ from test_report import result
 
 from harness.cli.commands import Results
 from harness.errors import InputError
+from harness.outlook import outlook
 from harness.report import terminal
 from harness.report.numbers import counted
 from harness.store import files

@@ -398,3 +398,14 @@ def test_the_wheel_carries_templates_styles_and_scripts(tmp_path: Path) -> None:
     assert {"base.html", "study.html", "style.css", "browser.css", "theme.js", "browser.js"} <= needed
     inside = set(zipfile.ZipFile(wheel).namelist())
     assert {f"harness/report/page/{name}" for name in needed} <= inside
+
+
+def test_labels_of_lines_that_end_together_stand_apart_in_their_order() -> None:
+    assert plots.apart([50.0, 20.0, 50.5, 51.0], 2.0) == [50.0, 20.0, 52.0, 54.0]
+    assert plots.apart([], 2.0) == []
+    shown, texts = study((("one", 40, 1), ("two", 40, 1)), gaps=(0.0, 0.0))
+    same = replace(shown, tasks=tuple(replace(row, scores=shown.tasks[0].scores) for row in shown.tasks))
+    html = written(same, texts, doses={"aligned": 1.0, "clean": 0.0, "random": 0.5})
+    drawn = html[html.index('aria-labelledby="plot-doses"') :]
+    heights = [float(re.search(rf'y="([\d.]+)"[^>]*>{name}<', drawn)[1]) for name in ("ONE", "TWO")]  # type: ignore[index]
+    assert heights[0] - heights[1] > 11

@@ -356,3 +356,21 @@ def test_nothing_is_fetched_and_no_rule_of_the_policy_is_broken() -> None:
     assert told["broken"] == []
     assert told["fetched"] == []
     assert told["row"].endswith("px")
+
+
+def test_no_number_is_broken_over_lines_and_no_empty_list_takes_room() -> None:
+    shown, texts = study((("mmlu", 2000, 57), ("a_task_of_a_name_that_is_very_long_indeed", 60, 1)), extra=" long" * 9)
+    html = page.as_html(shown, texts=texts, doses={})
+    seen = drive(
+        html,
+        """await open("");
+        const lines = (cell) => { const range = frame.contentDocument.createRange(); const first = cell.firstChild;
+          range.selectNodeContents(first); return new Set([...range.getClientRects()].map((one) => one.top)).size; };
+        const numbers = $$("td.num").filter((cell) => /^[-+]?[0-9.,]+$/.test(cell.firstChild?.textContent || ""));
+        const broken = numbers.filter((cell) => cell.offsetParent && lines(cell) > 1).map((cell) => cell.textContent);
+        const before = $(".panes").offsetHeight;
+        await fill("search", "no item says this", "input");
+        return { count: numbers.length, broken, before, after: $(".panes").offsetHeight };""",
+    )
+    assert seen["count"] > 20 and seen["broken"] == []
+    assert seen["after"] < 100 < seen["before"]

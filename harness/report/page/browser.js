@@ -149,6 +149,7 @@
     // First those on which the seeds agree: they are the least likely to be luck.
     found.sort((one, other) => other.task.weight[other.at] - one.task.weight[one.at]);
     byId("count").textContent = `${found.length.toLocaleString("en")} of ${total.toLocaleString("en")} items`;
+    list.parentElement.classList.toggle("none", found.length === 0);
     spacer.style.height = found.length * ROW + "px";
     list.scrollTop = 0;
     const place = item ? found.findIndex((one) => one.task.task + ":" + idOf(one.task, one.at) === item) : -1;

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.compare import Gap, Incomparable
 from harness.report import numbers, verdicts, wording
+from harness.report.numbers import counted
 from harness.report.page import payload, plots, shell, words
 from harness.report.page.outcomes import Outcomes, outcomes
 from harness.report.page.texts import Texts
@@ -87,8 +88,8 @@ def as_html(
 
 def _about(result: Result) -> str:
     items = sum(row.items for row in result.tasks)
-    what = f"{result.treated} against {result.reference}, {_count(len(result.seeds), 'training seed')}"
-    return f"{what}, {_count(len(result.tasks), 'task')}, {items:,} items. A gap is a {result.claim}."
+    what = f"{result.treated} against {result.reference}, {counted(len(result.seeds), 'training seed')}"
+    return f"{what}, {counted(len(result.tasks), 'task')}, {counted(items, 'item')}. A gap is a {result.claim}."
 
 
 def _navigation(values: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -252,7 +253,8 @@ def _browser(result: Result, tasks: Sequence[Outcomes], texts: Mapping[str, Text
             room, left_out = room - used, left_out + without
             shown.append((number, found))
     flipped, total = sum(len(one.flipped()) for one in tasks), sum(len(one.items) for one in tasks)
-    note = [f"{flipped:,} of {total:,} items have different scores under the two arms with at least one seed."]
+    verb = "has different scores" if total == 1 else "have different scores"
+    note = [f"{flipped:,} of {counted(total, 'item')} {verb} under the two arms with at least one seed."]
     lost = [one.title for one in tasks if one.task not in texts]
     if lost:
         note.append(f"Texts are not kept for {', '.join(lost)}: outcomes alone are shown.")
@@ -276,7 +278,3 @@ def _marked(section: Section) -> Section:
         plots=[shell.safe(plot) for plot in section.plots],
         tables=section.tables,
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

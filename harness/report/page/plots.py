@@ -6,6 +6,7 @@ the page says too, and never more.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -221,9 +222,12 @@ def doses(result: Result) -> str:
             for share, score, arm in known:
                 [line] = axes.plot([100 * share] * 2, [100 * score.low, 100 * score.high], color=ink, linewidth=1)
                 tips.on(line, f"{row.title}, {arm}: {numbers.estimate(score)}")
-            axes.text(
-                *(103, 100 * known[-1][1].mean, label(row.title, 16)), va="center_baseline", color=ink, clip_on=False
-            )
+        low, high = axes.get_ylim()
+        ends = [100 * row.scores[arms[-1][1]].mean for row in result.tasks]
+        for number, (row, place) in enumerate(zip(result.tasks, apart(ends, 0.065 * (high - low)), strict=True)):
+            ink = inks[number % len(inks)].value
+            axes.text(*(103, place, label(row.title, 16)), va="center_baseline", color=ink, clip_on=False)
+        axes.set_ylim(low, high)
         axes.set_xlim(-3, 102)
         axes.grid(axis="y")
         axes.set_xlabel("treated chats left as they are, per cent")
@@ -231,6 +235,14 @@ def doses(result: Result) -> str:
         axes.set_position((box.x0, box.y0, box.width - 100 / WIDTH, box.height))
 
     return drawn("doses", "Score of every task by dose, in per cent", WIDTH, 260, draw, left=44)
+
+
+def apart(places: Sequence[float], least: float) -> list[float]:
+    """Return places for labels that are at least so far apart: those that crowd move up, in their order."""
+    moved = list(places)
+    for before, one in itertools.pairwise(sorted(range(len(places)), key=places.__getitem__)):
+        moved[one] = max(places[one], moved[before] + least)
+    return moved
 
 
 def ink_of(arm: str, result: Result) -> Ink:
