@@ -27,7 +27,7 @@ from harness.stages import Context
 from harness.stages.data import require_unasked
 from harness.stages.evaluation import EvaluationStages, opened, require_isolation
 from harness.store import Record, Runs, Store
-from harness.study import Recipe, Study, load_pretraining, load_recipe, load_study
+from harness.study import Machine, Recipe, Study, load_pretraining, load_recipe, load_study
 from harness.study.choice import Choice, alone, choose, completed, definition, runs, score_name
 from harness.study.judging import SHUFFLED_ARM
 from harness.study.relabelled import with_packs
@@ -124,12 +124,7 @@ class Ablation:
         if request.alone:
             self.choice = alone(self.choice)
         self.study = completed(self.study, self.choice)
-        self.machine = self.recipe.machine
-        if request.ranks is not None:
-            self.machine = budget.widen(self.recipe, request.ranks)
-        budget.accumulation(self.recipe, self.machine)
-        if self.pretraining is not None:
-            budget.accumulation(self.pretraining, self.pretraining.machine)
+        self.machine = self._machine()
         layout.require_folders(results=request.results, data_dir=request.data_dir)
         self.infos = self._definitions(self.choice.tasks, request.profiles or self.study.profiles)
         # What overlaps with a task is dropped whether this command asks the task or not.
@@ -143,15 +138,6 @@ class Ablation:
             self.study, self.study_file, tasks=asked, arms=self.choice.variants, data_dir=request.data_dir, dry=dry
         )
         self.evaluation = self._evaluation(asked, prints.engine)
-        context = Context(
-            study=self.study,
-            study_file=self.study_file,
-            recipe=self.recipe,
-            pretraining=self.pretraining,
-            machine=self.machine,
-            data_dir=request.data_dir,
-            evaluation=self.evaluation,
-        )
         self.stages = plan.build(
             self.study,
             self.choice,
@@ -160,7 +146,21 @@ class Ablation:
             machine=self.machine,
             prints=prints,
         )
-        self.runner = Runner(self.stages, store=self.store, execute=context.executions(), progress=progress)
+        self.runner = Runner(self.stages, store=self.store, execute=self._context().executions(), progress=progress)
+
+    def _machine(self) -> Machine:
+        """Return how wide the recipe runs, as it is asked for.
+
+        Raises:
+            InputError: a width by which a batch cannot be divided.
+        """
+        machine = self.recipe.machine
+        if self.request.ranks is not None:
+            machine = budget.widen(self.recipe, self.request.ranks)
+        budget.accumulation(self.recipe, machine)
+        if self.pretraining is not None:
+            budget.accumulation(self.pretraining, self.pretraining.machine)
+        return machine
 
     def states(self) -> list[tuple[plan.Stage, State]]:
         """Return every stage with what is known of it."""
@@ -196,6 +196,18 @@ class Ablation:
         places = {stage.name: (stage.kind.value, records[stage.name].key) for stage in self.stages}
         Runs(self.store.root).put(run_of(study=self.study, choice=self.choice, heads=heads, records=places))
         return result
+
+    def _context(self) -> Context:
+        """Return what the execution of stages needs."""
+        return Context(
+            study=self.study,
+            study_file=self.study_file,
+            recipe=self.recipe,
+            pretraining=self.pretraining,
+            machine=self.machine,
+            data_dir=self.request.data_dir,
+            evaluation=self.evaluation,
+        )
 
     def heads(self) -> dict[str, TaskHead]:
         """Return what a report says of every definition, by name."""

@@ -18,7 +18,7 @@ from harness.data.alignment.huggingface import HuggingFace
 from harness.data.reading import sources
 from harness.errors import InputError
 from harness.evaluate import catalog, sandbox
-from harness.plan import EXECUTION, JUDGE, Fingerprints
+from harness.plan import ASPECT, EXECUTION, JUDGE, Fingerprints
 from harness.store import sha256_of
 from harness.study.judging import BASE_ARM
 from harness.study.model import Base, BaseKind, Source, Study
@@ -151,12 +151,15 @@ def task(info: catalog.TaskInfo, data_dir: Path | None) -> dict[str, Any]:
             )
         where = {file: sha256_of(data_dir / file) for file in info.files}
     execution = [platform.python_version(), sandbox.code_digest()] if info.executes else None
-    return {
+    found = {
         "files": catalog.definition_digest(info),
         "items": where,
         "lm_eval": version("lm-eval"),
         EXECUTION: execution,
-    } | ({JUDGE: _judge(info.judge)} if info.judge else {})
+    }
+    # Only where they say something: the keys of tasks that were there before them stay as they were.
+    found |= {JUDGE: _judge(info.judge)} if info.judge else {}
+    return found | ({ASPECT: info.aspect.value} if info.aspect is not catalog.Aspect.CAPABILITY else {})
 
 
 def _judge(reference: str) -> dict[str, Any]:

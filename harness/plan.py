@@ -238,10 +238,12 @@ def overlap_stages(study: Study, choice: Choice, prints: Fingerprints) -> list[S
         # Under whatever profile they are asked, their texts are the same.
         items = {task: f"all-items/{task}" for task in study.tasks}
         extra = [_items(study, task, prints, name=items[task], limit=0) for task in study.tasks]
+    # Of these, chats that ask a whole prompt are looked for too.
+    safety = sorted(task for task in items if prints.tasks[task].get(ASPECT))
     overlap = Stage(
         name="overlap",
         kind=Kind.OVERLAP,
-        settings={"words": study.clean.overlap_words},
+        settings={"words": study.clean.overlap_words} | ({"safety": safety} if safety else {}),
         inputs={"chats": "chats", **{f"items/{task}": stage for task, stage in items.items()}},
     )
     exposures = [
@@ -368,11 +370,13 @@ def checkpoint_stages(
 def score_settings(asked: Evaluation, definition: Mapping[str, Any]) -> dict[str, Any]:
     """Return what scores depend on beyond items and answers; the values of k only where they were chosen."""
     chosen = asked.pass_at if definition.get(EXECUTION) else ()
-    return {"definition": definition} | ({"pass_at": list(chosen)} if chosen else {})
+    own = {name: value for name, value in definition.items() if name != ASPECT}
+    return {"definition": own} | ({"pass_at": list(chosen)} if chosen else {})
 
 
-# What of a definition's identity concerns scores alone: how its programs are executed, and who judges its answers.
-EXECUTION, JUDGE = "execution", "judge"
+# What of a definition's identity concerns scores alone: how its programs are executed, and who judges its answers; and
+# what concerns neither items nor scores, but what is looked for in chats: that it is about safety.
+EXECUTION, JUDGE, ASPECT = "execution", "judge", "aspect"
 
 
 def item_settings(asked: Evaluation, definition: Mapping[str, Any], *, limit: int, seed: int) -> dict[str, Any]:
@@ -383,7 +387,7 @@ def item_settings(asked: Evaluation, definition: Mapping[str, Any], *, limit: in
         seed: of sampled answers.
     """
     return {
-        "definition": {name: value for name, value in definition.items() if name not in (EXECUTION, JUDGE)},
+        "definition": {name: value for name, value in definition.items() if name not in (EXECUTION, JUDGE, ASPECT)},
         "limit": limit,
         "max_new_tokens": asked.max_new_tokens,
         # Several answers are estimated from where programs are run; of other answers the first one would count.

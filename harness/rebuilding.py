@@ -6,16 +6,14 @@ its records alone, so that they are byte for byte those that `harness ablate` wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.errors import InputError, nearest
 from harness.report import documents, items, join, latex, markdown, page
 from harness.report.page import outcomes, safety, texts
 from harness.report.result import Result
 from harness.store import Runs, Store, write_atomic
-from harness.study.curation import Treatment
 
 
 def stored(results: Path, *, study: str = "") -> Iterator[Result]:
@@ -66,16 +64,5 @@ def _page(result: Result, results: Path, sections: Sequence[page.Section]) -> st
     return page.as_html(
         result,
         texts=texts.load(outcomes.outcomes(result), records, store.objects),
-        doses=_doses(run.study["variants"]),
         sections=[*([own] if (own := safety.section(result)) else []), *sections],
     )
-
-
-def _doses(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return the share of the treated chats that a variant keeps as they are, where it has one of its own."""
-    found = {}
-    for name, variant in variants.items():
-        treatment = Treatment(variant["treatment"])
-        if treatment is not Treatment.RANDOM and not variant.get("parent"):
-            found[name] = 1.0 if treatment is Treatment.KEEP else float(variant.get("dose", 0.0))
-    return found

@@ -18,16 +18,15 @@ from harness.canonical import digest
 from harness.errors import InputError, nearest
 from harness.report.averages import counts
 from harness.report.comparable import Entry, Floats, Origin
+from harness.report.join import Asked, asked, treatment
 from harness.report.leaderboard import Board, boards
 from harness.store import Record, Run, Runs, Store
-from harness.study import Study
-from harness.study.choice import BASE_ARM, score_name
-from harness.study.judging import RESERVED
+from harness.study import Base
+from harness.study.choice import BASE_ARM, runs, score_name
+from harness.study.relabelled import name_of
 
 # Settings that say how items are asked but not what: the draw of sampled answers is luck, as the training seed is.
 _LUCK = {"sampling_seed"}
-# Of a run that does not say which, as a report of it has it too.
-_FILTER = Study.model_fields["filter"].default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ def standing(request: Request) -> Standing:
     Raises:
         InputError: a folder is none, a run or record was changed or is gone, or no run has the task or the metric.
     """
-    reader, runs = Reader(), 0
+    reader, count = Reader(), 0
     entries: list[Entry] = []
     tasks: set[str] = set()
     metrics: set[str] = set()
@@ -70,17 +69,17 @@ def standing(request: Request) -> Standing:
         if not results.is_dir():
             raise InputError(f"There is no folder {results}. `harness ablate` makes one, in results/ unless --results.")
         for run in Runs(results).all():
-            runs += 1
+            count += 1
+            own = asked(run)
             tasks |= run.tasks.keys()
             wanted = [name for name in run.tasks if request.task in ("", name)]
             for task in wanted:
-                for entry in reader.entries(run, task, Store(results), request.metric, metrics):
-                    entries.append(entry)
-    if request.task and runs and request.task not in tasks:
+                entries += reader.entries(run, own, task, Store(results), request.metric, metrics)
+    if request.task and count and request.task not in tasks:
         raise InputError(f"No run has a task '{request.task}'.{nearest(request.task, tasks)}")
-    if request.metric and runs and not entries:
+    if request.metric and count and not entries:
         raise InputError(f"No task has a metric '{request.metric}'.{nearest(request.metric, metrics)}")
-    return Standing(boards=tuple(boards(entries, on_gap=request.on_gap)), runs=runs)
+    return Standing(boards=tuple(boards(entries, on_gap=request.on_gap)), runs=count)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -106,22 +105,23 @@ class Reader:
     _known: dict[tuple[Any, ...], _Scored] = field(default_factory=dict)
     _texts: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
-    def entries(self, run: Run, task: str, store: Store, metric: str, metrics: set[str]) -> Iterator[Entry]:
+    def entries(
+        self, run: Run, about: Asked, task: str, store: Store, metric: str, metrics: set[str]
+    ) -> Iterator[Entry]:
         """Yield the entries of a run's arms on one task; adds the names of its metrics to `metrics`."""
-        for arm, seeds in _arms(run).items():
-            alike: dict[str, list[tuple[int | None, _Scored]]] = {}
-            for seed in seeds:
-                one = self._scored(run, store, arm, seed, task)
-                metrics.update(one.scores)
-                # Seeds that were asked differently are no runs of one arm.
-                alike.setdefault(digest("conditions", dict(one.conditions)), []).append((seed, one))
-            for own in alike.values():
-                if not metric or any(metric in one.scores for _, one in own):
-                    yield _entry(run, task, arm, own, metric)
+        # Seeds that were asked differently are no runs of one arm.
+        alike: dict[tuple[str, str], list[tuple[int | None, _Scored]]] = {}
+        for arm, seed, model in runs(about.choice):
+            one = self._scored(run, store, model, arm, seed, task)
+            metrics.update(one.scores)
+            alike.setdefault((arm, digest("conditions", dict(one.conditions))), []).append((seed, one))
+        for (arm, _), own in alike.items():
+            if not metric or any(metric in one.scores for _, one in own):
+                yield _entry(run, about, task, arm, own, metric)
 
-    def _scored(self, run: Run, store: Store, arm: str, seed: int | None, task: str) -> _Scored:
+    def _scored(self, run: Run, store: Store, model: str, arm: str, seed: int | None, task: str) -> _Scored:
         stages = {
-            "model": "base" if seed is None else f"train/{arm}/{seed}",
+            "model": model,
             "items": f"items/{task}",
             "predict": score_name(arm, seed, task, kind="predict"),
             "score": score_name(arm, seed, task),
@@ -157,16 +157,18 @@ class Reader:
         )
 
 
-def _entry(run: Run, task: str, arm: str, own: Sequence[tuple[int | None, _Scored]], metric: str) -> Entry:
+def _entry(
+    run: Run, about: Asked, task: str, arm: str, own: Sequence[tuple[int | None, _Scored]], metric: str
+) -> Entry:
     """Return the entry of an arm whose checkpoints were asked alike."""
-    head, first = run.tasks[task], own[0][1]
-    name = metric or str(head["primary"])
-    profile, missing = str(head["profile"]), np.full(len(first.items), np.nan)
+    head, first = about.heads[task], own[0][1]
+    name = metric or head.primary
+    missing = np.full(len(first.items), np.nan)
     return Entry(
-        origins=(Origin(study=str(run.study["name"]), run=run.name, arm=arm),),
-        treatment=_treatment(run, arm),
-        filter=_pack(run, arm) if _filtered(run.study["variants"], arm) else "",
-        base=_base(run.study["base"]),
+        origins=(Origin(study=about.study.name, run=run.name, arm=arm),),
+        treatment=treatment(arm, about.study, about.choice),
+        filter=_filter(about, arm),
+        base=_base(about.study.base),
         seeds=tuple(seed for seed, _ in own if seed is not None),
         # Of a base that was pretrained here, what it was pretrained on is no fine-tuning data.
         chats=0 if arm == BASE_ARM else first.chats,
@@ -174,37 +176,23 @@ def _entry(run: Run, task: str, arm: str, own: Sequence[tuple[int | None, _Score
         weights=tuple(one.weights for _, one in own),
         answers=tuple(one.answers for _, one in own),
         task=task,
-        title=str(head["title"]) if profile == "lm-eval" else f"{head['title']}, {profile}",
+        title=head.title if head.profile == "lm-eval" else f"{head.title}, {head.profile}",
         metric=name,
         # The chance level is that of the task's own metric.
-        chance=float(head["chance"]) if name == head["primary"] else 0.0,
+        chance=head.chance if name == head.primary else 0.0,
         conditions={
-            **({"aspect": str(head["aspect"])} if head.get("aspect", "capability") != "capability" else {}),
-            "profile": profile,
+            **({"aspect": head.aspect} if head.aspect != "capability" else {}),
+            "profile": head.profile,
             "metric": name,
-            "average": str(head["average"]),
+            "average": head.average,
             **first.conditions,
         },
         items=first.items,
         clusters=first.clusters,
         prompts=first.prompts,
-        counts=counts(first.subtasks, str(head["average"])),
+        counts=counts(first.subtasks, head.average),
         scores=np.stack([one.scores.get(name, missing) for _, one in own]),
     )
-
-
-def _arms(run: Run) -> dict[str, list[int | None]]:
-    """Return the seeds of every arm of a run, in order of its stages; the base has None.
-
-    That there is a base says nothing: trainings begin with it, and a pair that stands alone does not evaluate it.
-    """
-    found: dict[str, list[int | None]] = {BASE_ARM: [None]} if BASE_ARM in run.choice["arms"] else {}
-    for stage in run.records:
-        kind, _, rest = stage.partition("/")
-        if kind == "train":
-            arm, _, seed = rest.rpartition("/")
-            found.setdefault(arm, []).append(int(seed))
-    return found
 
 
 def _settings(records: Mapping[str, Record]) -> dict[str, str]:
@@ -235,37 +223,15 @@ def _plain(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _treatment(run: Run, arm: str) -> str:
-    """Say what was done to an arm's chats."""
+def _filter(about: Asked, arm: str) -> str:
+    """Return the filter pack whose labels decided on an arm's chats; empty where none did."""
     if arm == BASE_ARM:
-        return "not fine-tuned"
-    own = run.study["variants"].get(arm)
-    if own is None:
-        return RESERVED.get(arm, "not in the study file").removeprefix("the control of ")
-    words = str(own["treatment"]).replace("_", " ")
-    size = f" as '{own['size_of']}'" if own.get("size_of") else ""
-    return words + size + (f", {own['dose']:.0%} left" if own.get("dose") else "")
+        return ""
+    study, data = about.study, about.choice.data_of(arm)
+    read = any(study.variants[one].treatment.reads_labels for one in study.made_of(data))
+    return name_of(study.pack(data)) if read else ""
 
 
-def _filtered(variants: Mapping[str, Any], arm: str) -> bool:
-    """Whether labels decided on an arm's chats: its own, its ancestors', or those of its twin in size."""
-    own = variants.get(arm, {})
-    return bool(own.get("labels")) or any(
-        _filtered(variants, own[name]) for name in ("parent", "size_of") if own.get(name)
-    )
-
-
-def _pack(run: Run, arm: str) -> str:
-    """Return the pack whose labels an arm is made with, found as `Study.pack` finds it."""
-    variants, own = run.study["variants"], run.study["variants"].get(arm)
-    while own is not None:
-        twin = variants.get(own.get("size_of"), {})
-        if named := own.get("filter") or twin.get("filter"):
-            return str(named)
-        own = variants.get(own.get("parent"))
-    return str(run.study.get("filter", _FILTER))
-
-
-def _base(base: Mapping[str, Any]) -> str:
+def _base(base: Base) -> str:
     """Return the name of a base model; the last part of a path."""
-    return str(base.get("name") or base["kind"]).rstrip("/").rpartition("/")[2]
+    return (base.name or base.kind.value).rstrip("/").rpartition("/")[2]

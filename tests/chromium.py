@@ -59,7 +59,7 @@ def program() -> str:
     return found
 
 
-def drive(html: str, script: str, *, width: int = 1280, height: int = 900, seconds: float = 60) -> Any:
+def drive(html: str, script: str, *, width: int = 1280, height: int = 900, seconds: float = 180) -> Any:
     """Show a page and return what a script says of it.
 
     Args:

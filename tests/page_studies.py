@@ -77,6 +77,12 @@ def study(
     return shown, texts
 
 
+def dosed(shown: Result, **doses: float) -> Result:
+    """Return a result whose arms have these doses."""
+    arms = tuple(replace(arm, dose=doses.get(arm.name)) for arm in shown.arms)
+    return replace(shown, arms=arms)
+
+
 def _task(name: str, items: int, subjects: int, arms: Sequence[str], effect: float) -> tuple[TaskRow, list[ScoreSet]]:
     names = [f"{name}_subject_number_{place}" if subjects > 1 else name for place in range(subjects)]
     of = [names[place * subjects // items] for place in range(items)]

@@ -38,9 +38,9 @@ def study_of(folder: Path, *, chats: int = 6, head: str = HEAD, clean: str = "",
     return write_study(folder, {"garden": rows}, head=head, clean=clean, variants=VARIANTS + RANDOM + variants)
 
 
-def planned(study: Path | str, results: Path, *, pair: Sequence[str] = (), data_dir: Path | None = None) -> Ablation:
+def planned(study: Path | str, results: Path, *, pair: Sequence[str] = (), alone: bool = False) -> Ablation:
     """Return a study as `harness explain` plans it."""
-    request = Request(study=str(study), results=results, pair=tuple(pair), data_dir=data_dir)
+    request = Request(study=str(study), results=results, pair=tuple(pair), alone=alone)
     return Ablation(request, Silent(), dry=True)
 
 

@@ -17,6 +17,7 @@ from harness.store import Record, Run, Runs, Store
 from harness.store.ledger import stage_key, stage_payload
 from harness.study import load_study
 from harness.study.choice import Choice, alone, choose
+from harness.study.relabelled import with_packs
 
 RATES = {"base": 0.3, "aligned": 0.5, "clean": 0.8, "random": 0.5}
 Scores = Callable[[str, int | None, str, int], Sequence[float | None]]
@@ -48,8 +49,8 @@ def run(
     engine: str = "vllm",
     definition: str = "1",
     prompt: str = "prompt of",
-    pair_alone: bool = False,
     change: Callable[[str, Record], Record] = lambda _, record: record,
+    pair_alone: bool = False,
 ) -> Run:
     """Write the records of a finished study and its run into a store; return the run.
 
@@ -57,11 +58,13 @@ def run(
         data: other data, so other weights, under the same names of arms.
         definition: of the tasks.
         prompt: how every prompt begins.
-        pair_alone: whether neither the base nor controls are evaluated, as `harness regress` has it.
+        pair: arms, plain or with a filter pack.
         change: is given (stage, record) of every record before it is written.
+        pair_alone: without base and controls, as `harness regress` leaves it.
     """
     study = load_study("pocket")[0].model_copy(update={"name": name, **({"variants": variants} if variants else {})})
-    choice = choose(study, pair=pair, seeds=seeds, tasks=tasks, limit=limit)
+    study, arms = with_packs(study, pair)
+    choice = choose(study, pair=arms, seeds=seeds, tasks=tasks, limit=limit)
     choice = alone(choice) if pair_alone else choice
     store = Store(root)
     places = {}

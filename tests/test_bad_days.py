@@ -20,7 +20,7 @@ from test_report import result
 
 from harness.cli.commands import Results
 from harness.errors import InputError
-from harness.planning import outlook
+from harness.outlook import outlook
 from harness.report import terminal
 from harness.report.numbers import counted
 from harness.store import files

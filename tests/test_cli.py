@@ -288,7 +288,7 @@ def test_a_study_that_names_an_unknown_recipe_task_or_filter_is_refused(tmp_path
     for old, new, words in [
         ('recipe = "pocket"\n', 'recipe = "poket"\n', "no recipe named 'poket'. Did you mean 'pocket'?"),
         ('"pocket_drop"]', '"pocket_dorp"]', "no task named 'pocket_dorp'. Did you mean 'pocket_drop'?"),
-        ("alignment@1.1.0", "alignment@1.1.1", "'alignment@1.1.0'"),
+        ("alignment@1.2.0", "alignment@1.2.1", "'alignment@1.2.0'"),
     ]:
         assert POCKET.count(old) == 1
         (tmp_path / "own.toml").write_text(POCKET.replace(old, new))

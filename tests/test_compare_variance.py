@@ -14,6 +14,7 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from harness.compare import Gap, gap, interval, sums
 from harness.compare.seeds import correlated
+from harness.compare.variance import run_degrees
 from harness.errors import InputError
 from harness.randomness import rng
 
@@ -27,7 +28,8 @@ numbers = st.lists(st.floats(-1, 1, allow_subnormal=False), min_size=1, max_size
 def test_sums_are_those_of_fsum_in_any_order_and_sign(values: list[float], random: Any, power: int) -> None:
     terms = np.array(values) * 2.0**power
     found = sums.total(terms)
-    scale = float(np.abs(terms).max())
+    # Hypothesis also draws numbers that it finds in the loaded code, so also some far below the smallest scale.
+    scale = max(float(np.abs(terms).max()), sums._SMALLEST)
     assert found == pytest.approx(math.fsum(terms.tolist()), rel=1e-15, abs=len(values) * scale * 2**-60)
     moved = terms[random.sample(range(len(terms)), len(terms))]
     assert sums.total(moved) == found
@@ -163,3 +165,62 @@ def test_counts_that_agree_by_chance_are_not_paired() -> None:
     found = gap(reference, treated)
     assert found.correlation == pytest.approx(1)
     assert not found.paired
+
+
+def test_a_shift_of_numpys_kind_is_tested_like_any_other_number() -> None:
+    found = flips(20, 5)
+    for alternative in ("two-sided", "greater", "less"):
+        for shift in (-0.1, 0.0, 0.05, 0.3):
+            expected = found.p_value(shift=shift, alternative=alternative)  # type: ignore[arg-type]
+            assert found.p_value(shift=np.float64(shift), alternative=alternative) == expected  # type: ignore[arg-type]
+    assert (
+        found.p_value(shift=-0.1, alternative="greater") < 0.001 < 0.999 < found.p_value(shift=-0.1, alternative="less")
+    )
+    with pytest.raises(InputError, match="shift is nan"):
+        found.p_value(shift=math.nan)
+
+
+# --- unequal numbers of runs -----------------------------------------------------------------------------
+
+
+def test_every_arm_counts_by_what_its_own_runs_add_to_the_variance() -> None:
+    g = rng(0, "unequal")
+    reference, treated = g.random((8, 40)), g.random((3, 40))
+    parts = gap(reference, treated).components
+    assert parts is not None and parts.run_total is not None
+    own = [arm.mean(axis=1).var(ddof=1) / len(arm) for arm in (reference, treated)]
+    assert parts.run_total == pytest.approx(sum(own))
+    assert parts.run_degrees == run_degrees([8, 3]) == run_degrees([3, 8])
+
+
+def test_the_arm_with_fewer_runs_sets_the_degrees_of_freedom() -> None:
+    assert [run_degrees([count]) for count in (2, 5)] == [1, 4]
+    assert [run_degrees([count, count]) for count in (2, 3, 5, 8)] == [2, 4, 8, 14]
+    # Satterthwaite's for equal variances, worked out by hand: (1/3 + 1/5)^2 / (1/18 + 1/100).
+    assert run_degrees([3, 5]) == pytest.approx((8 / 15) ** 2 / (1 / 18 + 1 / 100))
+    assert run_degrees([2, 8]) == 2, "eight runs say no less than two of them"
+    assert 1 < run_degrees([2, 50]) < 1.2
+
+
+@pytest.mark.parametrize(("runs", "luck"), [((8, 2), (0.01, 0.02)), ((2, 8), (0.02, 0.01)), ((8, 2), (0.01, 0.01))])
+def test_the_arm_with_fewer_runs_may_vary_twice_as_much(runs: tuple[int, int], luck: tuple[float, float]) -> None:
+    level = np.linspace(0.3, 0.7, 20)
+    called = 0
+    for study in range(1000):
+        g = rng(study, "unequal luck", *map(str, (*runs, *luck)))
+        arms = [level + g.normal(0, sd, (count, 1)) for count, sd in zip(runs, luck, strict=True)]
+        arms[1][:, 0] += 1e-6  # so that the exact bound is not used
+        called += gap(arms[0], arms[1]).called
+    assert called / 1000 < 0.09, "one variance for all runs: 0.19"
+
+
+def test_labels_weights_and_scores_that_are_no_numbers_are_named() -> None:
+    fine = np.full((2, 3), 0.5)
+    with pytest.raises(InputError, match="a label is NaN"):
+        gap(fine, fine, [1.0, math.nan, math.nan])
+    for bad in ([1.0, math.inf, 1.0], [1.0, math.nan, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0]):
+        with pytest.raises(InputError, match="one number above 0 per item"):
+            gap(fine, fine, weights=np.array(bad))
+    with pytest.raises(InputError, match="treated: no table of numbers"):
+        gap(fine, [[1, 0, 1], [1]])  # type: ignore[arg-type]
+    assert gap(fine, fine, weights=np.full(3, 1e-300)) == gap(fine, fine, weights=np.full(3, 1e300))

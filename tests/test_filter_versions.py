@@ -179,7 +179,7 @@ def test_packs_of_one_version_are_told_apart_by_their_whole_names() -> None:
     ("name", "words"),
     [
         ("claen@alignment@1.0.0", "has no variant named 'claen'. Did you mean 'clean'?"),
-        ("clean@", "names no filter after the '@'; write it like clean@alignment@1.1.0"),
+        ("clean@", "names no filter after the '@'; write it like clean@alignment@1.2.0"),
         ("aligned@alignment@1.0.0", "is the same under every filter"),
     ],
 )

@@ -125,5 +125,5 @@ def test_the_names_of_packs_are_completed() -> None:
     options = {one.name: one for one in group.commands["regress"].params}
     for name in ("filter", "against"):
         found = options[name].shell_complete(None, "alignment@1")
-        assert [one.value for one in found] == ["alignment@1.0.0", "alignment@1.1.0"]
+        assert [one.value for one in found] == ["alignment@1.0.0", "alignment@1.1.0", "alignment@1.2.0"]
     assert gate_app.pack_names("alignment@0") == ["alignment@0.1.0"]

@@ -18,6 +18,7 @@ from harness.compare import Incomparable, Reason
 from harness.gate import documents, wording
 from harness.gate.outcome import Outcome, Scores, Tested
 from harness.gate.regression import Arm, Line, Verdict
+from harness.report.escapes import visible
 
 # junit-10.xsd of Jenkins' xUnit plugin: element -> (attributes it must have, those it may have, elements inside).
 JUNIT: dict[str, tuple[set[str], set[str], set[str]]] = {
@@ -259,7 +260,7 @@ def test_no_name_in_the_summary_is_obeyed_as_markup() -> None:
     text = documents.as_markdown(renamed(HOSTILE))
     assert "\x1b" not in text
     assert "\u202e" not in text
-    assert not re.search(r"(?<!\\)<script", text.replace("```sh\n" + documents._one_line(HOSTILE) + "\n```", ""))
+    assert not re.search(r"(?<!\\)<script", text.replace("```sh\n" + visible(HOSTILE) + "\n```", ""))
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {len(wording.HEADER) + 1}
 

@@ -100,6 +100,14 @@ def test_a_study_that_does_not_look_for_overlap_has_no_stage_for_it_and_the_same
     assert kinds(usual.keys() - without.keys()) == {"overlap", "exposure"}
 
 
+def test_which_tasks_are_about_safety_changes_what_is_looked_for_in_the_chats_and_no_item_or_score() -> None:
+    """Of safety tasks chats are also searched for whole prompts: a task that becomes one is searched for anew."""
+    tasks = shipped("pocket")["prints"].tasks
+    safe = tasks | {"pocket_drop": tasks["pocket_drop"] | {"aspect": "safety"}}
+    changed = changes("pocket", **with_prints("pocket", tasks=safe))
+    assert changed == {"overlap", "exposure/aligned", "exposure/clean", "exposure/random"}
+
+
 def test_where_overlaps_leave_the_length_of_a_passage_changes_the_cleaning() -> None:
     before, after = keys(**dropping()), keys(**dropping(overlap_words=20))
     changed = {name for name in before if before[name] != after[name]}

@@ -23,7 +23,7 @@ ROOMS = {
     2: ["data", "train", "evaluate", "compare"],
     3: ["report"],
     4: [
-        *("plan", "fingerprints", "runner", "stages", "curation", "ablation", "evaluation", "inspection", "planning"),
+        *("plan", "fingerprints", "runner", "stages", "curation", "ablation", "evaluation", "inspection", "outlook"),
         *("rebuilding", "standing", "gate", "explaining", "reproducing", "trackers"),
     ],
     5: ["cli", "__main__"],

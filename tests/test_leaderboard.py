@@ -50,12 +50,26 @@ def test_a_row_says_what_it_is(tmp_path: Path) -> None:
     world.run(tmp_path)
     rows = {row.label: row for row in of(board(tmp_path), MMLU)[0].rows}
     clean, base, random = (rows[f"{name} (pocket)"] for name in ("clean", "base", "random"))
-    assert (clean.treatment, clean.filter, clean.seeds, clean.chats) == ("drop chat", "alignment@1.1.0", (0, 1, 2), 80)
+    pack = load_study("pocket")[0].filter
+    assert (clean.treatment, clean.filter, clean.seeds, clean.chats) == ("drop chat", pack, (0, 1, 2), 80)
     assert clean.supervised_tokens == 100
     assert len(set(clean.weights)) == 3
     assert (base.treatment, base.filter, base.seeds, base.chats) == ("not fine-tuned", "", (), 0)
-    assert (random.treatment, random.filter) == ("random as 'clean'", "alignment@1.1.0"), "the filter chose its size"
+    assert random.treatment == "random removal, as many chats as 'clean'"
+    assert random.filter == pack, "the filter chose its size"
     assert rows["aligned (pocket)"].filter == ""
+    again = rows["again (pocket)"]
+    assert (again.treatment, again.filter) == ("as 'aligned', under other seeds", "")
+
+
+def test_the_two_arms_of_a_gate_are_ranked_without_a_base_each_under_its_own_filter(tmp_path: Path) -> None:
+    pair = ("clean@alignment@1.0.0", "clean@alignment@1.1.0")
+    world.run(tmp_path, pair=pair, pair_alone=True)
+    rows = of(board(tmp_path), MMLU)[0].rows
+    assert {row.label: row.filter for row in rows} == {
+        "clean-1.0.0 (pocket)": "alignment@1.0.0",
+        "clean-1.1.0 (pocket)": "alignment@1.1.0",
+    }
 
 
 def test_a_pair_that_stands_alone_is_ranked_and_each_arm_names_the_pack_that_labelled_it(tmp_path: Path) -> None:

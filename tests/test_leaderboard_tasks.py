@@ -16,6 +16,7 @@ from harness import compare
 from harness.errors import InputError
 from harness.report import leaderboard, leaderboard_views
 from harness.report.comparable import Entry, groups
+from harness.report.join import asked
 from harness.standing import Reader, Standing
 from harness.store import Record, Run, Store
 
@@ -23,7 +24,8 @@ from harness.store import Record, Run, Store
 def entries(root: Path, run: Run) -> list[Entry]:
     """Return what a leaderboard of one run is made of."""
     reader = Reader()
-    return [one for task in run.tasks for one in reader.entries(run, task, Store(root), "", set())]
+    about = asked(run)
+    return [one for task in run.tasks for one in reader.entries(run, about, task, Store(root), "", set())]
 
 
 # --- over all tasks ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_studies import study
+from page_studies import dosed, study
 from test_report import incomparable, one_seed, result, task, with_gap
 
 from harness import compare
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def written(shown: Any = None, given: Any = None, **more: Any) -> str:
     if shown is None:
         shown, given = study()
-    return page.as_html(shown, texts=given or {}, **{"doses": {}, **more})
+    return page.as_html(shown, texts=given or {}, **more)
 
 
 def plain(html: str) -> str:
@@ -129,11 +129,11 @@ def test_curves_show_every_seed_of_every_arm_and_leave_out_what_was_not_a_number
 
 def test_a_dose_is_plotted_where_an_arm_has_one_between_none_and_all() -> None:
     shown, _ = study()
-    assert plots.doses(shown, {"aligned": 1.0, "clean": 0.0}) == ""
-    svg = plots.doses(shown, {"aligned": 1.0, "clean": 0.25, "elsewhere": 0.5})
-    assert "MMLU, clean: " in svg
-    assert "elsewhere" not in svg
-    assert 'id="doses"' in written(shown, doses={"aligned": 1.0, "clean": 0.25})
+    assert plots.doses(dosed(shown, aligned=1.0, clean=0.0)) == ""
+    between = dosed(shown, aligned=1.0, clean=0.25)
+    svg = plots.doses(between)
+    assert "MMLU, clean: " in svg and "MMLU, random: " not in svg, "a control has no dose"
+    assert 'id="doses"' in written(between)
 
 
 def test_others_can_add_a_section_and_its_plain_text_is_escaped() -> None:
@@ -167,7 +167,7 @@ class Outline(HTMLParser):
 
 def test_ids_are_unique_links_stay_inside_and_headings_do_not_skip_a_level() -> None:
     outline = Outline()
-    outline.feed(written(doses={"aligned": 1.0, "clean": 0.25}))
+    outline.feed(written(dosed(study()[0], aligned=1.0, clean=0.25), study()[1]))
     assert len(outline.ids) == len(set(outline.ids))
     inside = [link for link in outline.links if link.startswith("#")]
     assert inside == outline.links

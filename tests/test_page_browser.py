@@ -72,13 +72,13 @@ OPEN_ITEMS = """
 def full() -> str:
     """Return a page of MMLU's size: 14,042 items, 57 subjects, two arms, three seeds."""
     shown, texts = study((("mmlu", 14042, 57),))
-    return page.as_html(shown, texts=texts, doses={})
+    return page.as_html(shown, texts=texts)
 
 
 @functools.cache
 def small() -> str:
     shown, texts = study()
-    return page.as_html(shown, texts=texts, doses={})
+    return page.as_html(shown, texts=texts)
 
 
 def without_policy(html: str) -> str:
@@ -110,7 +110,7 @@ def test_the_driver_of_these_tests_sees_a_payload_that_runs() -> None:
 @pytest.mark.parametrize("policy", [True, False], ids=["with its policy", "without its policy"])
 def test_no_payload_in_prompts_and_answers_runs_and_each_is_shown_as_text(policy: bool) -> None:
     shown, texts = study((("mmlu", 40, 4), ("drop", 40, 1)), extra=CASES)
-    html = page.as_html(shown, texts=texts, doses={})
+    html = page.as_html(shown, texts=texts)
     told = drive(html if policy else without_policy(html), OPEN_ITEMS + LOOK)
     check_harmless(told, title="pocket", tasks=2)
     assert len(PAYLOADS) >= 20
@@ -128,6 +128,7 @@ def test_no_payload_in_names_runs_and_each_is_shown_as_text(policy: bool) -> Non
         texts = {row.task: own for row, own in zip(shown.tasks, texts.values(), strict=True)}
         shown = replace(
             shown,
+            arms=tuple(replace(arm, dose=0.5) for arm in shown.arms),
             study=names[6],
             title=names[7],
             filter=names[8],
@@ -136,7 +137,7 @@ def test_no_payload_in_names_runs_and_each_is_shown_as_text(policy: bool) -> Non
             funnel={**shown.funnel, "read": {names[10]: 1500}, "labels": {names[11]: 3}},
             training={**shown.training, "attention": [names[12]], "accelerator": [names[13]]},
         )
-        html = page.as_html(shown, texts=texts, doses=dict.fromkeys(arms[1:], 0.5))
+        html = page.as_html(shown, texts=texts)
         told = drive(html if policy else without_policy(html), OPEN_ITEMS + LOOK)
         check_harmless(told, title=names[6], tasks=2)
         for payload in names:
@@ -148,7 +149,7 @@ def test_no_payload_in_names_runs_and_each_is_shown_as_text(policy: bool) -> Non
 def test_data_that_is_no_text_at_all_neither_breaks_the_page_nor_is_hidden() -> None:
     odd = "nul\x00 half\ud800 line\u2028 turn\u202e esc\x1b[31m </script \u2029 \x85 end"
     shown, texts = study((("mmlu", 30, 2), ("drop", 30, 1)), extra=odd)
-    told = drive(page.as_html(shown, texts=texts, doses={}), OPEN_ITEMS + LOOK)
+    told = drive(page.as_html(shown, texts=texts), OPEN_ITEMS + LOOK)
     check_harmless(told, title="pocket", tasks=2)
     assert any("nul\\u0000 half\ud800" in text or "nul\\u0000 half\ufffd" in text for text in told["items"])
     assert any("turn\\u202e esc\\u001b[31m </script" in text for text in told["items"])
@@ -164,6 +165,11 @@ def test_a_page_with_14042_items_opens_filters_and_searches_in_well_under_a_seco
         html,
         """
         const times = {};
+        // What this machine, with all that runs on it, needs for work of a known size: about 90 ms beside other work.
+        const work = () => {
+          const numbers = Array.from({ length: 200000 }, (_, place) => Math.sin(place));
+          numbers.sort((a, b) => a - b);
+        };
         const timed = async (name, act) => {
           const start = performance.now();
           await act();
@@ -174,6 +180,7 @@ def test_a_page_with_14042_items_opens_filters_and_searches_in_well_under_a_seco
         await open("");
         // The best of three: other work on the machine is not the page's.
         for (let round = 0; round < 3; round++) {
+          await timed("work", work);
           await timed("open", () => open("#flip=any"));
           await timed("all", () => fill("flip", "all"));
           count = $("#count").textContent;
@@ -188,12 +195,13 @@ def test_a_page_with_14042_items_opens_filters_and_searches_in_well_under_a_seco
         }
         return { times, count, rows: $$("#list .row").length };
         """,
-        seconds=120,
+        seconds=300,
     )
     assert told["count"] == "14,042 of 14,042 items"
     assert told["rows"] < 60, "only rows in sight exist"
     # Measured beside other work on two cores: 180 ms to open, 70 ms to filter; a search takes the 250 ms it waits.
-    slow = {name: spent for name, spent in told["times"].items() if spent > 1000}
+    limit = max(1000, 10 * told["times"].pop("work"))
+    slow = {name: spent for name, spent in told["times"].items() if spent > limit}
     assert slow == {}, json.dumps(told["times"])
 
 

@@ -98,6 +98,20 @@ def test_the_seeds_and_items_needed_are_the_fewest_that_do() -> None:
     assert seeds_needed(gap(*noisy(3, luck=0.2)), 0.001) is None
 
 
+def test_what_a_study_sees_already_needs_no_more_seeds_or_items() -> None:
+    negative = 0
+    for study in range(40):
+        g = rng(study, "small")
+        seeds, solved = 2 + study % 3, g.beta(0.5, 0.5, 120)
+        found = gap(*((g.random((seeds, 120)) < solved).astype(float) for _ in range(2)))
+        effect = smallest_called(found)
+        assert found.components is not None and effect is not None
+        negative += found.components.item == 0  # less variance over items than run x item noise explains
+        assert (seeds_needed(found, effect * 1.001) or math.inf) <= seeds
+        assert (items_needed(found, effect * 1.001) or math.inf) <= 120
+    assert negative > 10
+
+
 def test_one_run_assumes_training_luck_and_says_so() -> None:
     found = gap(*noisy(1, items=5000))
     one = judge({"task": found}, margin=0.01).tasks["task"]

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from harness import compare
-from harness.report import documents, latex, markdown, terminal, wording
+from harness.report import documents, latex, markdown, numbers, terminal, wording
 from harness.report.result import ArmRow, Result, TaskRow
 
 ARMS = ("base", "aligned", "clean", "random")
@@ -324,7 +324,7 @@ def test_at_80_columns_no_number_is_cut_or_broken() -> None:
     assert text.count("100.0-100.0") == len(ARMS) * 2
     assert text.count("14042") == 2
     gap = widest().tasks[0].gap
-    for number in (wording.absolute(gap), wording.relative(gap)):
+    for number in (numbers.absolute(gap), numbers.relative(gap)):
         assert text.count(number) == 2, number
     for number in ("100,000", "123,456,789", "12,345"):
         assert text.count(number) == len(ARMS), number
@@ -344,7 +344,7 @@ def test_at_80_columns_many_arms_and_long_names_cut_no_number_either() -> None:
     text = printed(result(refused, long))
     assert max(map(len, text.splitlines())) <= 80
     assert "incomparable: prompts_differ" in text
-    assert wording.absolute(long.gap) in text
+    assert numbers.absolute(long.gap) in text
 
 
 def test_the_terminal_shows_the_numbers_of_the_json() -> None:

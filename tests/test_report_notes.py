@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from test_report import arm, everywhere, printed, result, task, words
 
+from harness import compare
 from harness.report import documents
+from harness.report.averages import Average
 from harness.report.result import Control, ControlKind, TaskRow
 
 
@@ -54,3 +57,26 @@ def test_arms_of_one_size_need_no_control_for_it_and_a_control_of_words_is_calle
     )
     matched = result(replace(row, controls=(random_control(row),)), arms=other)
     assert "clean against random removal of as much" in words(printed(matched))
+
+
+def arm_of(name: str, *runs: list[float]) -> compare.Arm:
+    """Return an arm of a few items, one run a list."""
+    items = [f"item {place}" for place in range(len(runs[0]))]
+    return compare.Arm(name=name, items=items, prompts=items, scores=np.array(runs))
+
+
+def test_between_two_single_checkpoints_the_exact_test_of_flipped_items_is_printed() -> None:
+    average = Average(average="micro", clusters={}, subtasks={}, confidence=0.95)
+    one, other = arm_of("a", [0, 0, 0, 0, 0, 0, 1, 1]), arm_of("b", [1, 1, 1, 1, 1, 0, 1, 1])
+    flips = average.flips(one, other)
+    assert flips is not None
+    assert (flips.gained, flips.lost, flips.p_value) == (5, 0, 0.0625)
+    shown = words(printed(result(replace(task(), flips=flips))))
+    assert "MMLU: 5 items gained, 0 lost between the two checkpoints; exact McNemar p 0.062" in shown
+    many = replace(flips, gained=500, p_value=0.0)
+    assert "exact McNemar p < 0.001, as if" in words(printed(result(replace(task(), flips=many))))
+    document = json.loads(documents.as_json(result(replace(task(), flips=flips))))
+    assert document["tasks"][0]["flips"] == {"gained": 5, "lost": 0, "mcnemar_p": 0.0625}
+    assert average.flips(one, arm_of("b", [1, 1, 1, 1, 1, 0.5, 1, 1])) is None, "partial credit has no such test"
+    assert average.flips(one, arm_of("b", [1] * 8, [0] * 8)) is None, "of several runs it would pool what differs"
+    assert "McNemar" not in printed(result(task()))

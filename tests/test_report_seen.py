@@ -12,7 +12,7 @@ import pytest
 from test_report import arm, everywhere, printed, result, task, words
 
 from harness import compare
-from harness.report import documents, markdown, wording
+from harness.report import documents, markdown, numbers, wording
 from harness.report.join import assemble
 from harness.report.result import Result, Seen, TaskRow
 from harness.store import Record
@@ -45,7 +45,8 @@ def record(**facts: Any) -> Record:
 
 def scored(arm_name: str, seed: int | None, task_name: str) -> Record:
     """Return the scores of one checkpoint, drawn for it."""
-    number = [BASE_ARM, "aligned", "clean", "random", "again", "shuffled", "masked"].index(arm_name)
+    known = [BASE_ARM, "aligned", "clean", "random", "again", "shuffled", "masked"]
+    number = known.index(arm_name) if arm_name in known else len(known)
     draw = np.random.default_rng([number, seed or 0, TASKS.index(task_name.removesuffix("_strict"))])
     return record(
         item=ITEMS,
@@ -202,7 +203,7 @@ def test_a_footnote_counts_the_seen_items_of_each_arm_and_gives_the_gap_without_
     row = with_seen()
     text = (
         "MMLU: items that share 13 words or more with chats of aligned alone 2, of clean alone 1, of both 3; "
-        f"gap without them {wording.absolute(row.gap)}."
+        f"gap without them {numbers.absolute(row.gap)}."
     )
     for name, shown in everywhere(result(row)).items():
         if name in ("markdown", "terminal"):

@@ -160,6 +160,18 @@ def test_what_is_decided_needs_nothing_more_and_what_neither_alone_decides_says_
     assert (verdicts.smallest(unknown), verdicts.needed(gap, unknown)) == ("-", "")
 
 
+def test_a_study_that_has_enough_for_the_margin_is_not_told_that_nothing_more_would_decide() -> None:
+    gap = task().gap
+    assert isinstance(gap, compare.Gap)
+    enough = "more seeds or items than a gap as large as the margin needs"
+    for power in ({"seeds_needed": gap.seeds}, {"seeds_needed": gap.seeds - 1}, {"items_needed": gap.items}):
+        row = judged(task(), Verdict.INCONCLUSIVE, smallest=0.009, **power)
+        assert verdicts.needed(gap, row.judgement) == enough
+    for name in ("terminal", "markdown"):
+        assert enough in words(everywhere(result(row))[name])
+    assert verdicts.needed(gap, judged(task(), Verdict.EQUIVALENT, smallest=0.009, seeds_needed=2).judgement) == ""
+
+
 def test_the_variance_is_split_into_shares_of_the_whole() -> None:
     draw = np.random.default_rng(5)
     arms = [
@@ -231,6 +243,19 @@ def test_a_control_that_failed_is_the_first_thing_that_every_view_says(kind: Con
             assert "Warning: " in latex.as_latex(shown)
         else:
             assert "Warning" not in printed(shown)
+
+
+def test_the_warning_on_luck_says_how_often_chance_alone_gives_it_and_that_one_seed_shows_no_luck() -> None:
+    row = task()
+    [several] = verdicts.warnings(
+        result(replace(row, controls=(control(ControlKind.SAME_DATA, row, Verdict.IMPROVED),)))
+    )
+    assert several.endswith("Chance alone gives up to 5 of 100 studies this warning.")
+    [alone_row] = one_seed().tasks
+    own = control(ControlKind.SAME_DATA, alone_row, Verdict.IMPROVED)
+    [alone] = verdicts.warnings(replace(one_seed(), tasks=(replace(alone_row, controls=(own,)),)))
+    assert alone.endswith("One training seed shows nothing of that luck, so this is to be expected.")
+    assert "Chance" not in alone
 
 
 # --- numbers ---------------------------------------------------------------------------------------------

@@ -172,6 +172,25 @@ def test_a_recipe_that_changed_since_is_taken_from_the_record_and_said(study: Pa
     assert found.recipe.identity() == record_of(results, "train/clean/0").payload["settings"]["recipe"]
 
 
+def test_arms_of_controls_and_of_a_gate_are_planned_as_they_were(tmp_path: Path) -> None:
+    """The arm of shuffled answers is in no study file; a gate compares two packs, without base and controls."""
+    study = study_of(tmp_path / "study")
+    study.write_text(study.read_text() + "[controls]\nshuffled = 1.0\n")
+    pair = ("clean@alignment@1.0.0", "clean@alignment@1.1.0")
+    for name, options in (("shuffled", {}), ("gate", {"pair": pair, "alone": True})):
+        ablation = planned(study, tmp_path / name, **options)
+        record_run(ablation, record_all(ablation, real=REAL))
+        stages = [stage.name for stage in ablation.stages if stage.kind == "variant"]
+        assert len(stages) == (2 if name == "gate" else 4)
+        for number, stage in enumerate(stages):
+            key = record_of(tmp_path / name, stage).key
+            folder = tmp_path / f"{name}-{number}"
+            found = reproducing.reproduce(
+                Request(record=key, results=tmp_path / name, folder=folder, study_file=study), Silent()
+            )
+            assert found.identical and found.made.key == key and found.drift == ()
+
+
 def test_the_command_says_identical_with_0_and_different_with_10(study: Path, results: Path, tmp_path: Path) -> None:
     key = record_of(results).key[:12]
     command = [sys.executable, "-m", "harness", "reproduce", key, "--results", str(results), "--study", str(study)]

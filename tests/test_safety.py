@@ -188,7 +188,8 @@ def test_the_judge_is_in_the_identity_of_the_tasks_that_it_judges_and_of_their_s
     own = fingerprints.task(catalog.definition("pocket_safe"), None)
     pack = alignment.load_pack("alignment@1.1.0")
     assert own[plan.JUDGE]["filter"] == pack.digest
-    assert plan.JUDGE not in fingerprints.task(catalog.definition("pocket_mmlu"), None)
+    assert own[plan.ASPECT] == "safety"
+    assert not {plan.JUDGE, plan.ASPECT} & fingerprints.task(catalog.definition("pocket_mmlu"), None).keys()
     other = own | {plan.JUDGE: own[plan.JUDGE] | {"error": "another"}}
     items = [plan.item_settings(Asked(), one, limit=0, seed=0) for one in (own, other)]
     assert items[0] == items[1], "prompts do not depend on who judges the answers"

@@ -189,7 +189,7 @@ def test_a_finished_study_answers_in_seconds_and_prints_one_json_document(study:
     done = run(study, undisturbed, "--format", "json")
     assert done.returncode == 0, done.stderr
     assert "0 of" in done.stderr
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60, "nothing is made or asked again"
     document = json.loads(done.stdout)
     assert [arm["name"] for arm in document["arms"]] == ["base", "aligned", "clean", "random", "again", "shuffled"]
     assert document["arms"][2]["chats"] == document["arms"][3]["chats"] < document["arms"][1]["chats"]

@@ -13,6 +13,7 @@ from rich.console import Console
 from test_controls import HEADS as HEADS_OF_CONTROLS
 from test_controls import joined, study
 from test_report import result
+from test_report_seen import records
 
 from harness import compare
 from harness.data import alignment
@@ -23,7 +24,7 @@ from harness.report.result import Result, ScoreSet, TaskRow
 from harness.report.tradeoff import GRID, TradeOff, trade_off
 from harness.report.utility import Term, difference, total
 from harness.study import load_study
-from harness.study.choice import choose
+from harness.study.choice import alone, choose
 
 ARMS = ("base", "aligned", "clean")
 JUDGE = alignment.load_pack("alignment@1.1.0")
@@ -317,15 +318,27 @@ def test_a_study_of_safety_tasks_alone_has_a_report_and_no_verdict() -> None:
     assert documents.as_csv(with_it)
 
 
+def test_two_arms_alone_have_a_trade_off_without_the_base() -> None:
+    """As `harness regress` leaves them."""
+    own = study()
+    chosen = alone(choose(own, pair=(), seeds=None, tasks=tuple(HEADS_OF_CONTROLS), limit=None))
+    heads = {**HEADS_OF_CONTROLS, "pocket_drop": replace(HEADS_OF_CONTROLS["pocket_drop"], aspect="safety")}
+    found = join.assemble(study=own, choice=chosen, infos=heads, records=records(chosen, None))
+    assert found.tradeoff is not None
+    assert [point.arm for point in found.tradeoff.points] == ["aligned", "clean"]
+
+
 def test_every_other_dose_of_the_treated_variant_is_an_arm_and_keeps_its_dose() -> None:
     own, _ = load_study("pocket-doses")
     choice = choose(own, pair=(), seeds=None, tasks=None, limit=None)
     assert choice.arms == ("base", "aligned", "clean", "quarter", "half", "most", "random", "again")
-    doses = {arm: join._dose(arm, own) for arm in choice.arms}
+    doses = {arm: join.dose(arm, own) for arm in choice.arms}
     assert doses == {
         "base": None, "aligned": 1.0, "clean": 0.0, "quarter": 0.25, "half": 0.5, "most": 0.75,
         "random": None, "again": None,
     }  # fmt: skip
+    further = own.variants["clean"].model_copy(update={"parent": "half"})
+    assert join.dose("further", own.model_copy(update={"variants": {**own.variants, "further": further}})) is None
     plain, _ = load_study("pocket")
     assert "masked" not in choose(plain, pair=(), seeds=None, tasks=None, limit=None).arms
 

@@ -64,7 +64,7 @@ def report(study: str, *, results: Path, reports: Path, format: str) -> None:
         raise InputError(f"--reports {reports} is a file; give a folder.")
     found = list(rebuilding.stored(results, study=study))
     if format in ("json", "csv") and len(found) > 1:
-        names = ", ".join(f"{result.study}/{result.selection or 'whole'}" for result in found)
+        names = ", ".join(result.run for result in found)
         raise InputError(f"--format {format} prints one report, and there are {len(found)}: {names}. Name one.")
     for result in found:
         folder = rebuilding.write(result, reports, results)
@@ -222,10 +222,3 @@ def require_file(option: str, path: Path) -> None:
     above = next(folder for folder in path.resolve().parents if folder.exists())
     if not above.is_dir():
         raise InputError(f"{option} {path}: {above} is a file; give a file in a folder.")
-
-
-def visible(text: str) -> str:
-    """Return a text with escapes for what would command the terminal (ESC, right-to-left marks) or break its output."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -17,11 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.bars import Bars
-from harness.cli.commands import console, visible
+from harness.cli.commands import console
 from harness.curation import Curation, Lineage
 from harness.data import normal
 from harness.data.statistics import POINTS, Statistics, statistics
 from harness.nouns import Chat
+from harness.report.escapes import visible
 
 _EXCERPT = 160
 _NAMES = {"chats": "as read", "clean": "cleaned"}

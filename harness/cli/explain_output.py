@@ -20,9 +20,10 @@ from rich.tree import Tree
 from harness import explaining, layout, reproducing
 from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
-from harness.cli.commands import console, quiet_stdout, visible
+from harness.cli.commands import console, quiet_stdout
 from harness.explaining import Ancestor, Difference, Explanation, Records, Step
 from harness.explaining.wording import short, summary
+from harness.report.escapes import visible
 from harness.store import Record, Store
 
 DIFFERENT = 10

@@ -88,8 +88,8 @@ def audit(
 Examples:
 
 \b
-  harness filter diff alignment@1.0.0 alignment@1.1.0 chats.jsonl
-  harness filter diff alignment@1.0.0 alignment@1.1.0 chats.jsonl --gold answers.jsonl""",
+  harness filter diff alignment@1.1.0 alignment@1.2.0 chats.jsonl
+  harness filter diff alignment@1.1.0 alignment@1.2.0 chats.jsonl --gold answers.jsonl""",
 )
 def diff(
     before: Annotated[str, typer.Argument(help="The older pack, NAME@VERSION.", autocompletion=pack_names)],

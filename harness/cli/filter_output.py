@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.bars import Bars
-from harness.cli.commands import console, visible
+from harness.cli.commands import console
 from harness.data.alignment import Audit, Diff, Found, Gold, compare, load_pack, measure, read_gold, records
 from harness.data.alignment.audit import Figures, Rate
 from harness.data.alignment.diff import Change, Side
@@ -33,6 +33,7 @@ from harness.data.reading import Reading, read
 from harness.errors import InputError, nearest
 from harness.layout import golden, newest
 from harness.nouns import Chat, Label
+from harness.report.escapes import visible
 from harness.study.model import ChatFormat, Source, SourceKind
 
 #: The packs differ on a gold case to the worse: an exit code of its own, apart from errors.

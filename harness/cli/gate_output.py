@@ -18,10 +18,11 @@ from rich.text import Text
 from harness import rebuilding
 from harness.cli import commands
 from harness.cli.bars import Bars
-from harness.cli.commands import console, quiet_stdout, require_file, visible
+from harness.cli.commands import console, quiet_stdout, require_file
 from harness.errors import InputError
 from harness.gate import documents, wording
 from harness.gate.regression import Regression, Request, Verdict
+from harness.report.escapes import visible
 from harness.store import write_atomic
 
 

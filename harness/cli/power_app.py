@@ -17,7 +17,7 @@ from harness.cli.options import Limit, ResultsFolder, TableOrJson, study_names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.planning import Outlook
+    from harness.outlook import Outlook
     from harness.study import Study
 
 
@@ -60,12 +60,12 @@ def power(
 
     Where a run of the study is finished, its own variances are taken; else usual ones, and the table says so.
     """
-    from harness import planning
+    from harness.outlook import Assumed, outlook
 
-    given = planning.Assumed(
+    given = Assumed(
         changed=None if changed is None else changed / 100, seed_sd=None if seed_sd is None else seed_sd / 100
     )
-    own, rows = planning.outlook(study, seeds=seeds, items=items, limit=limit, results=results, assumed=given)
+    own, rows = outlook(study, seeds=seeds, items=items, limit=limit, results=results, assumed=given)
     if format is TableOrJson.JSON:
         document = {"study": own.name, "confidence": own.verdict.confidence, "tasks": [asdict(row) for row in rows]}
         typer.echo(json.dumps(document, indent=1, sort_keys=True))

@@ -20,8 +20,9 @@ from rich.text import Text
 
 from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
-from harness.cli.commands import console, quiet_stdout, visible
+from harness.cli.commands import console, quiet_stdout
 from harness.inspection import Given, Inspection, Shown
+from harness.report.escapes import visible
 
 # Characters of a prompt that are printed: its end is the question, what comes before are the shots.
 _PROMPT = 1500

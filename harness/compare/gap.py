@@ -21,19 +21,17 @@ from typing import Literal
 
 import numpy as np
 
-from harness.compare.relative import Allowance, fieller
-from harness.compare.seeds import clearly_paired, correlated, moments
+from harness.compare.relative import allowance_of, stated
+from harness.compare.seeds import clearly_paired, correlated
 from harness.compare.variance import (
     Clusters,
     Components,
     Groups,
     Scores,
     components,
-    covariance,
     grouped,
     item_means,
     mean_of,
-    quantile,
     run_means,
     run_variance,
     totals,
@@ -111,13 +109,19 @@ class Gap:
         Args:
             shift: the gap under the null hypothesis, a fraction.
             alternative: "greater" for the one-sided test that the true gap is above `shift`, "less" for below.
+
+        Raises:
+            InputError: a shift that is no number.
         """
+        shift = float(shift)  # of numpy's kinds, comparisons are no bool
+        if not math.isfinite(shift):
+            raise InputError(f"shift is {shift}; give a gap as a fraction")
         p, level = self._two_sided(shift), 1 - self.confidence
         p = max(p, level) if self.low <= shift <= self.high else min(p, math.nextafter(level, 0))
         if alternative == "two-sided" or self._unknown:
             return p
         above = self.absolute > shift
-        return p / 2 if above is (alternative == "greater") else 1 - p / 2
+        return p / 2 if above == (alternative == "greater") else 1 - p / 2
 
     @property
     def _unknown(self) -> bool:
@@ -179,8 +183,8 @@ def gap(
 
     bound = _bound(difference, absolute, -1.0, groups, confidence)
     low, high = _limits(absolute, parts, bound, -1.0, confidence)
-    allowance = _allowance(values, per_run, parts, groups, confidence, paired)
-    ratio = _relative(means, allowance, None if bound is None else (low, high))
+    allowance = allowance_of(values, per_run, parts, groups, confidence, paired)
+    ratio = stated(means, allowance, None if bound is None else (low, high))
     spread = parts if bound is None else None
     return Gap(
         reference=means[0],
@@ -226,7 +230,10 @@ def interval(
 
 def _checked(scores: Scores, name: str, confidence: float) -> Scores:
     """Return scores as a float64 array, or name the first that is none."""
-    array = np.ascontiguousarray(scores, dtype=np.float64)
+    try:
+        array = np.ascontiguousarray(scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: no table of numbers ({error}); give [seeds, items]") from None
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(f"{name}: shape {array.shape}; give [seeds, items] with at least one of each")
     fine = (array >= 0) & (array <= 1)
@@ -274,40 +281,3 @@ def _limits(
     if bound is not None:
         low, high = min(low, bound[0]), max(high, bound[1])
     return max(least, low), min(1.0, high)
-
-
-def _allowance(
-    values: Sequence[Scores],
-    per_run: Sequence[Scores],
-    parts: Components | None,
-    groups: Groups,
-    confidence: float,
-    paired: bool,
-) -> Allowance | None:
-    """Split the squared half-width of the gap into those of the arms, so that the ratio's interval agrees with it."""
-    if parts is None:
-        return None
-    square = quantile(parts.item_degrees, 1 - confidence) ** 2
-    below, above = (square * covariance(each, each, groups) for each in values)
-    across = square * covariance(values[0], values[1], groups)
-    run = parts.allowances(1 - confidence)[1]
-    if paired:
-        low, high, shared = moments(*per_run)
-        whole = low + high - 2 * shared
-        own = (run * low / whole, run * high / whole, run * shared / whole) if run > 0 else (0.0, 0.0, 0.0)
-    else:
-        counts = len(per_run[0]), len(per_run[1])
-        own = run * counts[1] / sum(counts), run * counts[0] / sum(counts), 0.0
-    return Allowance(reference=below + own[0], treated=above + own[1], both=across + own[2])
-
-
-def _relative(
-    means: tuple[float, float], allowance: Allowance | None, widened: tuple[float, float] | None
-) -> tuple[float, float, float] | tuple[None, None, None]:
-    """Return the relative gap and its interval; it covers `widened`, the absolute one where the exact bound set it."""
-    ratio, low, high = (None, None, None) if allowance is None else fieller(*means, allowance)
-    if ratio is None or low is None or high is None:
-        return None, None, None
-    if widened is not None:
-        low, high = min(low, widened[0] / means[0]), max(high, widened[1] / means[0])
-    return ratio, max(-1.0, low), high

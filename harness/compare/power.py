@@ -178,11 +178,13 @@ def seeds_needed(gap: Gap, effect: float, *, seed_sd: float = SEED_SD, power: fl
         item, seed, noise = 0.0, seed_sd**2, parts.item_total / parts.weight
     else:
         item, seed, noise = parts.item, parts.seed / parts.weight, parts.remainder / parts.weight
+    # What is not the items' own; less than the noise where that was measured larger than all of V_item.
+    averaged = (parts.item_total - item) / parts.weight
 
     def enough(seeds: int) -> bool:
         weight = arms / seeds
         design = Components(
-            item_total=item + weight * noise,
+            item_total=item + weight * averaged,
             item_degrees=parts.item_degrees,
             run_total=weight * (seed + noise),
             remainder=weight * noise,
@@ -206,7 +208,7 @@ def items_needed(gap: Gap, effect: float, *, power: float = POWER) -> int | None
     def enough(items: int) -> bool:
         factor = gap.items / items
         design = Components(
-            item_total=factor * (parts.item + (parts.remainder or 0.0)),
+            item_total=factor * parts.item_total,
             item_degrees=max(1.0, parts.item_degrees / factor),
             run_total=None if parts.remainder is None else parts.seed + factor * parts.remainder,
             remainder=None if parts.remainder is None else factor * parts.remainder,

@@ -1,13 +1,17 @@
 """The relative gap: a ratio of two means that are both uncertain.
 
-Owns Fieller's interval and its guard. Does not know runs or items: it takes squared half-widths. Invariant: it
-excludes zero exactly where the absolute interval with the same squared half-width does.
+Owns Fieller's interval, its guard, and how the half-width of a gap is shared between the arms. Invariant: it excludes
+zero exactly where the absolute interval does.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from harness.compare.seeds import moments
+from harness.compare.variance import Components, Groups, Scores, covariance, quantile
 
 SMALLEST_DENOMINATOR = 0.01
 """Reference mean below which a relative gap is not stated: 1 item of 164 would change it by 60 %."""
@@ -38,3 +42,40 @@ def fieller(
     root = math.sqrt(max(0.0, half * half - lead * last))
     low, high = (half - root) / lead - 1, (half + root) / lead - 1
     return (treated - reference) / reference, max(-1.0, low), high
+
+
+def stated(
+    means: tuple[float, float], allowance: Allowance | None, widened: tuple[float, float] | None
+) -> tuple[float, float, float] | tuple[None, None, None]:
+    """Return the relative gap and its interval; it covers `widened`, the absolute one where the exact bound set it."""
+    ratio, low, high = (None, None, None) if allowance is None else fieller(*means, allowance)
+    if ratio is None or low is None or high is None:
+        return None, None, None
+    if widened is not None:
+        low, high = min(low, widened[0] / means[0]), max(high, widened[1] / means[0])
+    return ratio, max(-1.0, low), high
+
+
+def allowance_of(
+    values: Sequence[Scores],
+    per_run: Sequence[Scores],
+    parts: Components | None,
+    groups: Groups,
+    confidence: float,
+    paired: bool,
+) -> Allowance | None:
+    """Split the squared half-width of the gap into those of the arms, so that the ratio's interval agrees with it."""
+    if parts is None:
+        return None
+    square = quantile(parts.item_degrees, 1 - confidence) ** 2
+    below, above = (square * covariance(each, each, groups) for each in values)
+    across = square * covariance(values[0], values[1], groups)
+    run = parts.allowances(1 - confidence)[1]
+    if paired:
+        low, high, shared = moments(*per_run)
+        whole = low + high - 2 * shared
+        own = (run * low / whole, run * high / whole, run * shared / whole) if run > 0 else (0.0, 0.0, 0.0)
+    else:
+        counts = len(per_run[0]), len(per_run[1])
+        own = run * counts[1] / sum(counts), run * counts[0] / sum(counts), 0.0
+    return Allowance(reference=below + own[0], treated=above + own[1], both=across + own[2])

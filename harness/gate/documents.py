@@ -15,6 +15,7 @@ from harness.compare import Gap, Incomparable
 from harness.gate import wording
 from harness.gate.outcome import Outcome
 from harness.gate.regression import Arm, Line, Verdict
+from harness.report.escapes import visible
 
 # XML 1.0, section 2.2: what a document may not contain, escaped or not.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -141,7 +142,7 @@ def as_markdown(verdict: Verdict) -> str:
         if why:
             lines += [f"**{_inline(why[0])}**", "", *(f"- {_inline(one)}" for one in why[1:]), ""]
         if command:
-            lines += ["```sh", _one_line(command), "```", ""]
+            lines += ["```sh", visible(command), "```", ""]
     lines += [f"- {_inline(note)}" for note in wording.notes(verdict)]
     return "\n".join(lines) + "\n"
 
@@ -152,8 +153,4 @@ def _cells(cells: Any) -> str:
 
 def _inline(text: str) -> str:
     """Return a text on one line with what Markdown or HTML would obey escaped."""
-    return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", _one_line(text))
-
-
-def _one_line(text: str) -> str:
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", visible(text))

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from harness.compare import Gap, Incomparable
 from harness.gate.outcome import Outcome, Tested
 from harness.gate.regression import Arm, Line, Verdict
-from harness.report.numbers import counted
-from harness.report.wording import absolute, percent
+from harness.report.numbers import absolute, counted, percent, probability
 
 _SHOWN = 5
 """Names of changed items that are printed; the command shows all."""
@@ -67,10 +66,7 @@ def allowed(tested: Tested) -> str:
 
 def p_value(tested: Tested) -> str:
     """Return the p-value of the verdict; of an open one that of having held."""
-    p = tested.lost if tested.outcome is Outcome.REGRESSED else tested.held
-    if p is None:
-        return "-"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return probability(tested.lost if tested.outcome is Outcome.REGRESSED else tested.held)
 
 
 def reasons(line: Line, verdict: Verdict) -> list[str]:

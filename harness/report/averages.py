@@ -99,6 +99,16 @@ class Average:
             confidence=self.confidence,
         )
 
+    def flips(self, reference: compare.Arm, treated: compare.Arm) -> compare.McNemar | None:
+        """Return the items gained and lost between two single checkpoints; None for several runs or partial credit."""
+        paired = compare.pair(reference, treated)
+        if isinstance(paired, compare.Incomparable) or len(paired.reference) > 1 or len(paired.treated) > 1:
+            return None
+        one, two = paired.reference[0], paired.treated[0]
+        if bool(((one != 0) & (one != 1) | (two != 0) & (two != 1)).any()):
+            return None
+        return compare.mcnemar(one, two)
+
     def parts(self, reference: compare.Arm, treated: compare.Arm) -> tuple[Part, ...]:
         """Return the gap of every subtask, in order of their names; nothing where there is one subtask.
 

@@ -80,6 +80,9 @@ def _task(row: TaskRow, result: Result) -> dict[str, Any]:
             name: {"mean": value.mean, "low": value.low, "high": value.high} for name, value in row.scores.items()
         },
         "gap": _gap(row.gap, result.reference),
+        "flips": None
+        if row.flips is None
+        else {"gained": row.flips.gained, "lost": row.flips.lost, "mcnemar_p": row.flips.p_value},
         "verdict": _judgement(row.judgement) | {"words": verdicts.verdict(row.gap, row.judgement)},
         "controls": [_control(one) for one in row.controls],
         "parts": [_part(one, result.reference) for one in row.parts],

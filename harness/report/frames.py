@@ -18,7 +18,7 @@ from harness.errors import InputError
 from harness.report import join
 from harness.report.result import ArmRow, Result, TaskRow
 from harness.store import Record, Run, Runs, Store
-from harness.study.choice import BASE_ARM, score_name
+from harness.study.choice import runs, score_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -209,10 +209,7 @@ class Frames:
 
     def _of_run(self, run: Run) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
         """Yield (study, run, variant, seed, task, profile) and the facts of every score of a run."""
-        seeds = [stage.split("/")[1:] for stage in run.records if stage.startswith("train/")]
-        checkpoints: list[tuple[str, int | None]] = [(arm, int(seed)) for arm, seed in seeds]
-        base: list[tuple[str, int | None]] = [(BASE_ARM, None)] if BASE_ARM in run.choice["arms"] else []
-        for arm, seed in [*base, *checkpoints]:
+        for arm, seed, _ in runs(join.asked(run).choice):
             for task, about in run.tasks.items():
                 stage = score_name(arm, seed, task)
                 record: Record = self._runs.records(run, self._store.ledger, only=(stage,))[stage]

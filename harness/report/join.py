@@ -7,7 +7,7 @@ Invariant: it reads records only, so a report is the same whether its stages ran
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,8 +50,17 @@ def run_of(
     )
 
 
-def again(run: Run, records: Mapping[str, Record]) -> Result:
-    """Return the result of a run from its records.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What a run asked: its study with the variants that its controls add, what of it was run, heads by definition."""
+
+    study: Study
+    choice: Choice
+    heads: Mapping[str, TaskHead]
+
+
+def asked(run: Run) -> Asked:
+    """Return what a run asked.
 
     Raises:
         InputError: the run's study is not one that this version understands.
@@ -70,8 +79,18 @@ def again(run: Run, records: Mapping[str, Record]) -> Result:
             f"The run '{run.name}' was written by another version of harness and cannot be read ({what}). Run `harness"
             " ablate` again: what is recorded is found, and the run is written anew."
         ) from None
+    return Asked(study=completed(study, choice), choice=choice, heads=heads)
+
+
+def again(run: Run, records: Mapping[str, Record]) -> Result:
+    """Return the result of a run from its records.
+
+    Raises:
+        InputError: the run is not one that this version understands.
+    """
+    own = asked(run)
     try:
-        result = assemble(study=study, choice=choice, infos=heads, records=records)
+        result = assemble(study=own.study, choice=own.choice, infos=own.heads, records=records)
     except KeyError as error:
         raise InputError(
             f"The run '{run.name}' was written by another version of harness: {error} is not in its records. Run"
@@ -93,13 +112,15 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], rec
     )
     beside = None
     if safety:
+        # All checkpoints have one judge; the first is the base's, or the reference's where the pair stands alone.
+        arm, seed, _ = runs(choice)[0]
         beside = trade_off(
             capability=judged,
             safety=safety,
             scores=scores,
             heads=infos,
-            judges={row.task: records[score_name(BASE_ARM, None, row.task)].facts.get("judge") for row in safety},
-            doses={arm: _dose(arm, study) for arm in choice.arms},
+            judges={row.task: records[score_name(arm, seed, row.task)].facts.get("judge") for row in safety},
+            doses={arm: dose(arm, study) for arm in choice.arms},
             pair=(choice.reference, choice.treated),
             confidence=study.verdict.confidence,
         )
@@ -113,17 +134,7 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], rec
         selection=_selection(study, choice),
         profiles=choice.profiles,
         filter=name_of(study.filter),
-        funnel={
-            "cut": records["chats"].facts["cut"],
-            "read": records["chats"].facts["rows"],
-            "selected": records["chats"].facts["selected"],
-            "cleaned": records["clean"].facts["cleaned"],
-            "mixed": records["clean"].facts["chats"],
-            "dropped_by_cleaning": records["clean"].facts["dropped"],
-            "repaired": records["clean"].facts["repaired"],
-            "repeat_a_passage": records["clean"].facts["flagged"],
-            "labels": records["label"].facts["turns"],
-        },
+        funnel=_funnel(records),
         training=_training(choice, records),
         arms=tuple(_arm(arm, study, choice, records) for arm in choice.arms),
         tasks=judged,
@@ -140,10 +151,14 @@ def assemble(*, study: Study, choice: Choice, infos: Mapping[str, TaskHead], rec
     )
 
 
-def _dose(arm: str, study: Study) -> float | None:
-    """Return the share of the aligned chats that an arm keeps as they are; None where that is no question of dose."""
-    variant = study.variants.get(arm)
-    if variant is None or variant.size_of or variant.treatment is Treatment.SHUFFLE_ANSWERS:
+def dose(arm: str, study: Study) -> float | None:
+    """Return the share of the treated chats that an arm keeps as they are; None where that is no question of dose."""
+    if arm not in study.variants:
+        return None
+    *ancestors, variant = study.lineage(arm)
+    if variant.size_of or variant.treatment is Treatment.SHUFFLE_ANSWERS:
+        return None
+    if any(one.treatment is not Treatment.KEEP for one in ancestors):
         return None
     return 1.0 if variant.treatment is Treatment.KEEP else variant.dose
 
@@ -214,6 +229,21 @@ def _score_set(arm: str, seed: int | None, task: str, facts: Mapping[str, Any]) 
     )
 
 
+def _funnel(records: Mapping[str, Record]) -> dict[str, Any]:
+    chats, clean = records["chats"].facts, records["clean"].facts
+    return {
+        "cut": chats["cut"],
+        "read": chats["rows"],
+        "selected": chats["selected"],
+        "cleaned": clean["cleaned"],
+        "mixed": clean["chats"],
+        "dropped_by_cleaning": clean["dropped"],
+        "repaired": clean["repaired"],
+        "repeat_a_passage": clean["flagged"],
+        "labels": records["label"].facts["turns"],
+    }
+
+
 def _training(choice: Choice, records: Mapping[str, Record]) -> dict[str, Any]:
     trained = [records[model].facts for arm, _, model in runs(choice) if arm != BASE_ARM]
     return {
@@ -229,7 +259,7 @@ def _arm(arm: str, study: Study, choice: Choice, records: Mapping[str, Record]) 
         weights = {"": str(records["base"].facts["weights"])}
         return ArmRow(
             name=arm,
-            treatment="not fine-tuned",
+            treatment=treatment(arm, study, choice),
             chats=0,
             supervised_tokens=0,
             steps=0,
@@ -241,7 +271,7 @@ def _arm(arm: str, study: Study, choice: Choice, records: Mapping[str, Record]) 
     facts = [records[f"train/{arm}/{seed}"].facts for seed in seeds]
     return ArmRow(
         name=arm,
-        treatment=f"as '{data}', under other seeds" if arm == AGAIN_ARM else _treatment(arm, study),
+        treatment=_with_pack(arm, study, choice),
         chats=int(records[f"variant/{data}"].facts["chats"]),
         supervised_tokens=int(facts[0]["supervised_tokens"]),
         steps=int(facts[0]["steps"]),
@@ -252,11 +282,16 @@ def _arm(arm: str, study: Study, choice: Choice, records: Mapping[str, Record]) 
         cut_chats=int(facts[0]["cut_chats"]),
         silent_chats=int(facts[0]["silent_chats"]),
         diverged=tuple(seed for seed, own in zip(seeds, facts, strict=True) if None in own["losses"]),
+        dose=dose(arm, study),
     )
 
 
-def _treatment(arm: str, study: Study) -> str:
-    """Say what was done to the chats of a variant."""
+def treatment(arm: str, study: Study, choice: Choice) -> str:
+    """Say what was done to the chats of an arm."""
+    if arm == BASE_ARM:
+        return "not fine-tuned"
+    if arm == AGAIN_ARM:
+        return f"as '{choice.data_of(arm)}', under other seeds"
     variant = study.variants[arm]
     words = variant.treatment.value.replace("_", " ")
     if variant.size_of:
@@ -267,9 +302,14 @@ def _treatment(arm: str, study: Study) -> str:
         words += f", {variant.dose:.0%} left as they are"
     if variant.parent:
         words += f", on '{variant.parent}'"
-    if study.pack(arm) != study.filter:
-        words += f", labelled by {name_of(study.pack(arm))}"
     return words
+
+
+def _with_pack(arm: str, study: Study, choice: Choice) -> str:
+    """Say what was done to the chats of an arm, and by which filter pack where that is not the study's."""
+    pack = study.filter if arm == BASE_ARM else study.pack(choice.data_of(arm))
+    labelled = "" if pack == study.filter else f", labelled by {name_of(pack)}"
+    return treatment(arm, study, choice) + labelled
 
 
 def _task(task: str, study: Study, choice: Choice, info: TaskHead, records: Mapping[str, Record]) -> TaskRow:
@@ -305,6 +345,7 @@ def _task(task: str, study: Study, choice: Choice, info: TaskHead, records: Mapp
             Control(kind=kind, reference=first, treated=second, gap=averaged.gap(arms[first], arms[second]))
             for kind, first, second in _controls(study, choice)
         ),
+        flips=averaged.flips(arms[choice.reference], arms[choice.treated]),
         parts=averaged.parts(arms[choice.reference], arms[choice.treated]),
         seen=_seen(task, choice, arms, averaged, records),
         shortened_prompts=sum(facts["shortened_prompts"] for facts in asked),

@@ -9,22 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report import verdicts
+from harness.report.escapes import latex as escaped
 from harness.report.numbers import absolute, percent, probability, relative
 from harness.report.result import Result
 from harness.report.wording import footnotes, gap_heading, headline, relative_heading
-
-_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    **{one: f"\\{one}" for one in "#$%&_"},
-}
 
 
 def as_latex(result: Result) -> str:
@@ -64,12 +52,6 @@ def as_latex(result: Result) -> str:
             "",
         ]
     )
-
-
-def escaped(text: str) -> str:
-    """Return a text in which no character has a meaning of its own to LaTeX."""
-    plain = " ".join(text.split())
-    return "".join(_ESCAPES.get(one, one) for one in plain if one.isprintable())
 
 
 def _minus(number: str) -> str:

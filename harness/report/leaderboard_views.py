@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness.report import wording
+from harness.report import numbers
+from harness.report.escapes import markdown_table
 from harness.report.leaderboard import Board, Row
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def notes(board: Board) -> list[str]:
     if board.over_all:
         lines.append("Score: mean over the tasks of (score - chance) / (1 - chance), in per cent; 0 is guessing.")
     elif board.chance:
-        lines.append(f"Guessing scores {wording.percent(board.chance)}.")
+        lines.append(f"Guessing scores {numbers.percent(board.chance)}.")
     if board.further:
         lines.append(
             f"{board.further:,} further rows with lower scores are not shown; the ranges count them as not told apart."
@@ -87,8 +88,8 @@ def tables(boards: Sequence[Board], runs: int) -> list[RenderableType]:
         table.add_column("chats", no_wrap=True, justify="right")
         table.add_column("tokens", no_wrap=True, justify="right")
         for place, (row, block) in enumerate(zip(board.rows, board.blocks, strict=True)):
-            low, high = wording.percent(row.score.low), wording.percent(row.score.high)
-            score = Text.assemble(wording.percent(row.score.mean), "\n", (f"{low} to {high}", "dim"))
+            low, high = numbers.percent(row.score.low), numbers.percent(row.score.high)
+            score = Text.assemble(numbers.percent(row.score.mean), "\n", (f"{low} to {high}", "dim"))
             what = Text.assemble(row.label, "\n", (described(row), "dim"))
             table.add_row(rank(row), score, what, seeds(row), f"{row.chats:,}", f"{row.supervised_tokens:,}")
             if block not in board.blocks[place + 1 :]:
@@ -166,16 +167,15 @@ def as_markdown(boards: Sequence[Board], runs: int) -> str:
     lines = []
     for board in boards:
         lines += [f"## {heading(board)}", ""]
-        cells = [["rank", "row", "score", "treatment", "filter", "base", "seeds", "chats", "supervised tokens"]]
-        cells += [["---"] * len(cells[0])] if board.rows else []
-        cells += [
+        header = ["rank", "row", "score", "treatment", "filter", "base", "seeds", "chats", "supervised tokens"]
+        cells = [
             [
-                *(rank(row), row.label, wording.estimate(row.score), row.treatment, row.filter or "-", row.base),
+                *(rank(row), row.label, numbers.estimate(row.score), row.treatment, row.filter or "-", row.base),
                 *(seeds(row), f"{row.chats:,}", f"{row.supervised_tokens:,}"),
             ]
             for row in board.rows
         ]
         if board.rows:
-            lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+            lines += markdown_table(header, cells)
         lines += ["", *(f"{line}  " for line in notes(board)), ""]
     return "\n".join(lines)

@@ -6,6 +6,7 @@ Owns the layout of `report.md`. Computes nothing. Invariant: equal results give 
 from __future__ import annotations
 
 from harness.report import tradeoff_views, verdicts
+from harness.report.escapes import markdown_table
 from harness.report.numbers import absolute, estimate, probability, relative
 from harness.report.result import Result
 from harness.report.wording import footnotes, gap_heading, headline, relative_heading
@@ -21,7 +22,7 @@ def as_markdown(result: Result) -> str:
     lines = [f"# {result.study}: {result.title}", ""]
     lines += [line for text in verdicts.warnings(result) for line in (f"> **Warning.** {text}", "")]
     lines += [f"**{headline(result)}**", "", f"{gap_heading(result)}.", ""]
-    lines += _rows(
+    lines += markdown_table(
         ["task", "items", *columns, "gap", relative_heading(result), *_VERDICT],
         [
             [
@@ -42,11 +43,15 @@ def as_markdown(result: Result) -> str:
     lines += ["", *(f"{line}  " for line in footnotes(result)), ""]
     for table in verdicts.controls(result):
         lines += [f"## {table.heading}", ""]
-        lines += [*_rows(["task", "gap", "verdict"], [list(row) for row in table.rows]), ""]
+        lines += [*markdown_table(["task", "gap", "verdict"], [list(row) for row in table.rows]), ""]
     if result.tradeoff is not None:
         lines += tradeoff_views.as_markdown(result.tradeoff)
-    lines += ["## Arms", ""]
-    lines += _rows(
+    lines += ["## Arms", "", *_arms(result), "", "## Data", "", *_funnel(result), "", "## Provenance", ""]
+    return "\n".join([*lines, *_provenance(result)]) + "\n"
+
+
+def _arms(result: Result) -> list[str]:
+    return markdown_table(
         ["arm", "treatment", "chats", "supervised tokens", "steps", "seeds"],
         [
             [
@@ -56,27 +61,23 @@ def as_markdown(result: Result) -> str:
             for arm in result.arms
         ],
     )
-    lines += ["", "## Data", "", *_funnel(result)]
+
+
+def _provenance(result: Result) -> list[str]:
     settings = result.training
-    lines += [
-        "",
-        "## Provenance",
-        "",
+    lines = [
         f"Scoring profile {', '.join(f'`{name}`' for name in result.profiles)}, filter `{result.filter}`; attention"
         f" {', '.join(settings['attention'])} on"
         f" {', '.join(settings['accelerator'])}; {settings['cut_chats']:,} chats cut at the recipe's length over all"
         " trainings.",
         "",
     ]
-    lines += _rows(
-        ["arm", "seed", "sha256 of the weights"],
-        [
-            [arm.name, seed or "-", f"`{digest[:16]}`"]
-            for arm in result.arms
-            for seed, digest in sorted(arm.weights.items())
-        ],
-    )
-    return "\n".join(lines) + "\n"
+    weights = [
+        [arm.name, seed or "-", f"`{digest[:16]}`"]
+        for arm in result.arms
+        for seed, digest in sorted(arm.weights.items())
+    ]
+    return [*lines, *markdown_table(["arm", "seed", "sha256 of the weights"], weights)]
 
 
 def _funnel(result: Result) -> list[str]:
@@ -102,10 +103,3 @@ def _funnel(result: Result) -> list[str]:
             counts = ", ".join(f"{name} {count:,}" for name, count in sorted(arm.treated.items()))
             lines.append(f"- {arm.name}: {counts}")
     return lines
-
-
-def _rows(header: list[str], rows: list[list[str]]) -> list[str]:
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return [line(header), line(["---"] * len(header)), *[line(row) for row in rows]]

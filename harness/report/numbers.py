@@ -15,7 +15,12 @@ def percent(value: float) -> str:
 
 def estimate(value: Estimate) -> str:
     """Return a score with its interval in per cent."""
-    return f"{percent(value.mean)} [{percent(value.low)}, {percent(value.high)}]"
+    return interval(value.mean, value.low, value.high)
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """Return a share of 0 to 1 with its interval in per cent."""
+    return f"{percent(value)} [{percent(low)}, {percent(high)}]"
 
 
 def absolute(gap: Gap | Incomparable) -> str:

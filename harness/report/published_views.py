@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from harness.report.escapes import latex, markdown_table
 from harness.report.published import LEVEL, POWER, Published, Support, supports
 
 if TYPE_CHECKING:
@@ -170,9 +171,7 @@ def as_markdown(table: Published) -> str:
     """Return both tables and all sentences for a README."""
     lines = [f"# {table.title}", "", f"Source: {table.source}", ""]
     for header, rows in (_gaps(table), _limits(table)):
-        for row in (header, ["---", *["---:"] * (len(header) - 1)], *rows):
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
-        lines.append("")
+        lines += [*markdown_table(header, rows, numbers=range(1, len(header))), ""]
     lines += [f"{line}  " for line in legend(table)]
     for heading, sentences in (("What it supports", verdicts(table)), ("What is missing", doubts(table))):
         lines += ["", f"## {heading}", "", *[f"- {line}" for line in sentences]]
@@ -191,13 +190,7 @@ def as_latex(table: Published) -> str:
 
 
 def _latex_line(cells: Sequence[str]) -> str:
-    return " & ".join(_latex(cell) for cell in cells) + " \\\\"
-
-
-def _latex(text: str) -> str:
-    special = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
-    special |= {one: f"\\{one}" for one in "&%$#_{}"}
-    return "".join(special.get(one, one) for one in text)
+    return " & ".join(map(latex, cells)) + " \\\\"
 
 
 def as_json(table: Published) -> str:

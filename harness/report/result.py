@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness import compare
+from harness.store.runs import WHOLE
 from harness.study.judging import BASE_ARM, Rule
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class ArmRow:
         cut_chats, silent_chats: chats of one run that lost their end to the length limit, and those of them that have
             no token left to learn from.
         diverged: seeds whose loss was not a number at some step.
+        dose: share of the chats its treatment would act on that were left as they are: 1 = all, 0 = none; None for the
+            base, for controls, and for what is done to a treated variant: they are no step between the two.
     """
 
     name: str
@@ -49,6 +52,7 @@ class ArmRow:
     cut_chats: int = 0
     silent_chats: int = 0
     diverged: tuple[int, ...] = ()
+    dose: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +125,7 @@ class TaskRow:
         title: for people; with the profile, unless that is lm-eval throughout.
         controls: comparisons beside the pair's own, in order of the arms.
         judgement: the verdict on the gap, corrected over the tasks of its profile.
+        flips: items gained and lost between two single checkpoints without partial credit, and the exact test.
         parts: the gap by subject or subtask, in order of their names; empty where there is one.
         seen: overlap of the pair's chats with the items; None where it was not looked for.
         profile: the scoring profile.
@@ -139,6 +144,7 @@ class TaskRow:
     gap: compare.Gap | compare.Incomparable
     controls: tuple[Control, ...] = ()
     judgement: compare.Judgement | None = None
+    flips: compare.McNemar | None = None
     parts: tuple[Part, ...] = ()
     seen: Seen | None = None
     profile: str = "lm-eval"
@@ -195,6 +201,11 @@ class Result:
     primary: str | None = None
     curves: tuple[Curve, ...] = ()
     tradeoff: TradeOff | None = None
+
+    @property
+    def run(self) -> str:
+        """Name of the run, such as "pocket/whole"."""
+        return f"{self.study}/{self.selection or WHOLE}"
 
     @property
     def claim(self) -> str:

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.report.averages import TaskHead
+from harness.report.averages import TaskHead, counts
 from harness.report.misclassification import ANSWERED, REFUSED, Corrected, Judge, corrected_as
 from harness.report.result import ScoreSet, TaskRow
-from harness.report.utility import Floats, Sum, Term, difference, total
+from harness.report.utility import Sum, Term, difference, total
 
 #: Weights of helpful at which utilities are given, and those at which a crossing is looked for.
 GRID = tuple(step / 10 for step in range(11))
@@ -56,8 +56,7 @@ class Point:
     """One arm in the plane of capability against harmlessness.
 
     Attributes:
-        dose: share of the chats its treatment would act on that were left as they are: 1 = all, 0 = none; None for the
-            base and for controls, which are no step between the two.
+        dose: see `result.ArmRow`.
         helpful, harmless: with their intervals; None where the study has no such task.
         answered: share of safe prompts that is answered, over its tasks; None without such a task.
     """
@@ -208,7 +207,7 @@ class _Evidence:
                 Term(
                     scores=values[:, known],
                     clusters=[label for label, kept in zip(own[0].clusters, known, strict=True) if kept],
-                    weights=_weights(head.average, np.array(own[0].subtasks)[known]),
+                    weights=counts(np.array(own[0].subtasks)[known].tolist(), head.average),
                     factor=1 / room,
                     shift=-head.chance / room,
                 )
@@ -226,15 +225,6 @@ class _Evidence:
 
     def _all(self, task: str, metric: str) -> list[tuple[float | None, ...]]:
         return [one.metrics[metric] for one in self.scores if one.task == task]
-
-
-def _weights(average: str, subtasks: np.ndarray[Any, Any]) -> Floats:
-    """Return what every item counts, 1 on average; as `averages.Average` does."""
-    if average == "micro":
-        return np.ones(len(subtasks))
-    names, place, counts = np.unique(subtasks, return_inverse=True, return_counts=True)
-    weights: Floats = len(subtasks) / (len(names) * counts[place])
-    return weights
 
 
 def _mixed(helpful: Sequence[Term], harmless: Sequence[Term], a: float) -> list[Term]:

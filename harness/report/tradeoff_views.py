@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.compare import Incomparable, Verdict
-from harness.report.numbers import absolute, estimate, percent
+from harness.report.escapes import markdown_table
+from harness.report.numbers import absolute, estimate, interval, percent
 from harness.report.result import TaskRow
 from harness.report.tradeoff import GRID, Crossing, SafetyRow, TradeOff
 from harness.report.utility import Sum
@@ -98,8 +99,7 @@ def as_markdown(found: TradeOff) -> list[str]:
     """Return the section of a Markdown report."""
     lines = ["## What safety costs and buys", ""]
     for sheet in sheets(found):
-        cells = [list(sheet.header), ["---"] * len(sheet.header), *map(list, sheet.rows)]
-        lines += [f"{sheet.title}:", "", *("| " + " | ".join(_cell(one) for one in row) + " |" for row in cells), ""]
+        lines += [f"{sheet.title}:", "", *markdown_table(sheet.header, sheet.rows), ""]
     return [*lines, *(f"{line}  " for line in notes(found)), ""]
 
 
@@ -203,7 +203,7 @@ def _corrected(one: SafetyRow, arm: str) -> str:
     if share is None:
         return "-"
     mark = " *" if share.outside else ""
-    return f"{percent(share.value)} [{percent(share.low)}, {percent(share.high)}]{mark}"
+    return interval(share.value, share.low, share.high) + mark
 
 
 def _rest(share: Sum | None) -> Sum | None:
@@ -211,7 +211,7 @@ def _rest(share: Sum | None) -> Sum | None:
 
 
 def _sum(value: Sum | None) -> str:
-    return "-" if value is None else f"{percent(value.value)} [{percent(value.low)}, {percent(value.high)}]"
+    return "-" if value is None else interval(value.value, value.low, value.high)
 
 
 def _plain(value: Sum | None) -> dict[str, float] | None:
@@ -220,7 +220,3 @@ def _plain(value: Sum | None) -> dict[str, float] | None:
 
 def _rate(rate: Any) -> str:
     return f"{percent(rate.value)} % [{percent(rate.low)}, {percent(rate.high)}]"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

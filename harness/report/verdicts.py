@@ -49,12 +49,16 @@ def needed(gap: Gap | Incomparable, judgement: Judgement | None) -> str:
     if judgement is None or judgement.verdict is not Verdict.INCONCLUSIVE or judgement.smallest is None:
         return ""
     assert isinstance(gap, Gap), "what is inconclusive was compared"
+    if judgement.why in (Why.NOT_AFTER_CORRECTION, Why.PRIMARY_FIRST):
+        return ""  # the numbers are those of a task by itself, which this study would have settled
+    seeds, items = judgement.seeds_needed, judgement.items_needed
+    if (seeds is not None and seeds <= gap.seeds) or (items is not None and items <= gap.items):
+        return "more seeds or items than a gap as large as the margin needs"  # what there is, and it did not decide
     ways = []
-    if judgement.seeds_needed is not None:
-        more = max(0, judgement.seeds_needed - gap.seeds)
-        ways.append(f"{judgement.seeds_needed:,} seeds ({more:,} more)")
-    if judgement.items_needed is not None:
-        ways.append(f"{judgement.items_needed:,} items")
+    if seeds is not None:
+        ways.append(f"{seeds:,} seeds ({seeds - gap.seeds:,} more)")
+    if items is not None:
+        ways.append(f"{items:,} items")
     if ways:
         return " or ".join(ways)
     return "seeds and items, both" if gap.scope is Claim.DATA else "several seeds"
@@ -107,14 +111,21 @@ def warnings(result: Result) -> list[str]:
 
 def _luck(result: Result) -> Iterator[str]:
     differing = [
-        f"{row.title} {absolute(control.gap)}"
+        (f"{row.title} {absolute(control.gap)}", control.gap)
         for row, control in _of(result, ControlKind.SAME_DATA)
         if control.judgement is not None and control.judgement.verdict in CALLED
     ]
     if differing:
+        alone = any(isinstance(gap, Gap) and gap.scope is Claim.CHECKPOINTS for _, gap in differing)
+        each = ", in each profile," if len(result.profiles) > 1 else ""
+        expected = (
+            "One training seed shows nothing of that luck, so this is to be expected."
+            if alone
+            else f"Chance alone gives up to {100 * (1 - result.rule.confidence):.3g} of 100 studies{each} this warning."
+        )
         yield (
-            f"The same data under other seeds differ too: {'; '.join(differing)}. A gap of {result.treated} there may"
-            " be luck of the training runs."
+            f"The same data under other seeds differ too: {'; '.join(text for text, _ in differing)}. A gap of"
+            f" {result.treated} there may be luck of the training runs. {expected}"
         )
 
 

@@ -10,21 +10,9 @@ from collections.abc import Sequence
 
 from harness.compare import Gap, Verdict
 from harness.report import verdicts
-from harness.report.numbers import absolute, counted, estimate, percent, relative
+from harness.report.numbers import absolute, counted, percent, probability
 from harness.report.result import ControlKind, Result, TaskRow
 from harness.study.judging import BASE_ARM
-
-__all__ = [
-    "absolute",
-    "estimate",
-    "footnotes",
-    "gap_heading",
-    "headline",
-    "percent",
-    "relative",
-    "relative_heading",
-    "scores_heading",
-]
 
 _ON = (
     (Verdict.IMPROVED, "better on"),
@@ -102,17 +90,18 @@ def relative_heading(result: Result) -> str:
 
 def scores_heading(result: Result) -> str:
     """Say what the scores are and what stands beside them."""
-    return f"scores in per cent, {_confidence(result)} interval below"
+    return f"scores in per cent, {confidence(result)} interval below"
 
 
-def _confidence(result: Result) -> str:
+def confidence(result: Result) -> str:
+    """Return the confidence of every interval and verdict, per cent."""
     return f"{100 * result.rule.confidence:g} %"
 
 
 def footnotes(result: Result) -> list[str]:
     """Return the sentences under every table."""
     lines = [
-        f"Scores in per cent, gaps in points; intervals {_confidence(result)}. {gap_heading(result)}.",
+        f"Scores in per cent, gaps in points; intervals {confidence(result)}. {gap_heading(result)}.",
         f"A gap is a {result.claim}.",
         *_judging(result),
     ]
@@ -122,6 +111,7 @@ def footnotes(result: Result) -> list[str]:
             " benchmark."
         )
     lines += [f"{row.title}: {text}." for row in result.tasks if (text := verdicts.spread(row.gap))]
+    lines += [_flips(row) for row in result.tasks if row.flips is not None]
     lines += _losses(result)
     pair = [arm for arm in result.arms if arm.name in (result.reference, result.treated)]
     same_size = len({(arm.chats, arm.steps) for arm in pair}) == 1
@@ -131,6 +121,16 @@ def footnotes(result: Result) -> list[str]:
     if any(isinstance(row.gap, Gap) and row.gap.relative is None for row in result.tasks):
         lines.append("A dash: the relative gap's denominator is not distinguishable from zero.")
     return lines
+
+
+def _flips(row: TaskRow) -> str:
+    """Say which items flipped between two single checkpoints, and what the exact test says of their number."""
+    assert row.flips is not None, "asked of such a row alone"
+    flips = row.flips
+    return (
+        f"{row.title}: {flips.gained} items gained, {flips.lost} lost between the two checkpoints; exact McNemar p"
+        f" {probability(flips.p_value)}, as if items were independent."
+    )
 
 
 def _judging(result: Result) -> list[str]:

@@ -156,6 +156,7 @@ def _as_ablation(request: Request, run: Run, folder: Path) -> ablation.Request:
         data_dir=request.data_dir,
         results=folder,
         allow_unsafe=request.allow_unsafe,
+        alone=tuple(choice["arms"]) == (choice["reference"], choice["treated"]),
     )
 
 

@@ -231,13 +231,7 @@ class EvaluationStages:
             scored = {item: own | said.metrics[item] for item, own in scored.items()}
             extracted |= {(item, JUDGE): label for item, label in said.labels.items()}
         target = job.fresh()
-        read: dict[str, dict[str, Any]] = {}
-        for (item, name), value in extracted.items():
-            read.setdefault(item, {})[name] = value
-        write_jsonl(
-            target / "scores.jsonl",
-            ({**row, "scores": scored[row["item"]], "extracted": read.get(row["item"], {})} for row in rows),
-        )
+        _write_scores(target / "scores.jsonl", rows, scored, extracted)
         names = sorted({name for row in rows for name in scored[row["item"]]})
         facts: dict[str, Any] = {
             "task": job.stage.arguments["task"],
@@ -272,6 +266,19 @@ def require_isolation(definitions: Iterable[TaskInfo], *, allow_unsafe: bool) ->
             " them. Allow unprivileged user namespaces, leave the task out with --tasks, or, on a machine that may be"
             " lost, run them without isolation: --unsafe-exec."
         )
+
+
+def _write_scores(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    scored: Mapping[str, Mapping[str, float]],
+    extracted: Mapping[tuple[str, str], Any],
+) -> None:
+    """Write every item with its scores and what was read in its answers, by filter."""
+    read: dict[str, dict[str, Any]] = {}
+    for (item, name), value in extracted.items():
+        read.setdefault(item, {})[name] = value
+    write_jsonl(path, ({**row, "scores": scored[row["item"]], "extracted": read.get(row["item"], {})} for row in rows))
 
 
 def _said(job: Job) -> dict[str, str]:

@@ -100,16 +100,7 @@ def choose(
             f"--variant takes two different variants, reference first, such as --variant {','.join(usual)};"
             f" given: '{','.join(names)}'."
         )
-    for name in tasks or ():
-        if name not in study.tasks:
-            raise InputError(
-                f"Study '{study.name}' does not evaluate a task named '{name}'.{nearest(name, study.tasks)}"
-            )
-    if seeds is not None and not 1 <= seeds <= len(study.seeds):
-        raise InputError(
-            f"--seeds {seeds}: study '{study.name}' names {len(study.seeds)} seeds {list(study.seeds)}; ask for 1 to"
-            f" {len(study.seeds)}, or add seeds to the study file."
-        )
+    _require_tasks_and_seeds(study, tasks or (), seeds)
     chosen = study.seeds[:seeds]
     doses = [name for name in study.variants if name not in names and _another_dose(study, name, names[1])]
     controls = [name for name, variant in study.variants.items() if variant.size_of in names and name not in names]
@@ -131,6 +122,19 @@ def choose(
         limit=study.evaluation.limit if limit is None else limit,
         again=again,
     )
+
+
+def _require_tasks_and_seeds(study: Study, tasks: Sequence[str], seeds: int | None) -> None:
+    for name in tasks:
+        if name not in study.tasks:
+            raise InputError(
+                f"Study '{study.name}' does not evaluate a task named '{name}'.{nearest(name, study.tasks)}"
+            )
+    if seeds is not None and not 1 <= seeds <= len(study.seeds):
+        raise InputError(
+            f"--seeds {seeds}: study '{study.name}' names {len(study.seeds)} seeds {list(study.seeds)}; ask for 1 to"
+            f" {len(study.seeds)}, or add seeds to the study file."
+        )
 
 
 def _another_dose(study: Study, name: str, treated: str) -> bool:

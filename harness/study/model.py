@@ -218,7 +218,7 @@ class Study(Strict):
     profiles: tuple[Literal["lm-eval", "instructeval", "strict"], ...] = Field(
         default=("lm-eval",), strict=False, min_length=1
     )
-    filter: str = "alignment@1.1.0"
+    filter: str = "alignment@1.2.0"
     base: Base
     sources: tuple[Source, ...] = Field(strict=False, min_length=1)
     mix: Mix | None = None

@@ -57,7 +57,7 @@ def runs_of(result: Result, folder: Path) -> list[Tracked]:
     Args:
         folder: of the report's files.
     """
-    group = f"{result.study}/{result.selection or 'whole'}"
+    group = result.run
     project = f"harness-{result.study}"
     report = Tracked(
         project=project,
@@ -67,7 +67,8 @@ def runs_of(result: Result, folder: Path) -> list[Tracked]:
         settings=_settings(result),
         numbers=_numbers(result),
         texts=_texts(result),
-        files=tuple(sorted(path for path in folder.iterdir() if path.is_file())),
+        # What begins with a dot is half of a file that a killed command was writing.
+        files=tuple(sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))),
     )
     arms = {arm.name: arm for arm in result.arms}
     return [

@@ -14,9 +14,6 @@ from typing import Any
 from harness.errors import InputError
 from harness.study.model import Base, Machine, Recipe
 
-# Tokens per word of English chat text under a 32k to 50k vocabulary; used only before tokenization.
-TOKENS_PER_WORD = 1.35
-
 
 def total_steps(*, rows: int, epochs: int, global_batch: int) -> int:
     """Return the number of optimizer steps; the last batch of an epoch counts whole."""

@@ -1,8 +1,8 @@
-"""The small classifier of a pack: word n-grams, one weight per label, a softmax.
+"""The small classifier of a pack: word n-grams and measures of structure, one weight per label, a softmax.
 
-Owns the features and the plain text format of the weights (one n-gram a line, readable in a diff). Does not fit
-them (see `training/filters/classifier/fit.py`) or decide labels (see `engine`). Invariant: the probabilities of
-a turn depend on its first words and on those of the user turn before it, not on the batch it is in.
+Owns the n-grams and the plain text format of the weights (one feature a line, readable in a diff). Does not measure
+structure (see `structure`), fit weights (see `training/filters/classifier/fit.py`) or decide labels (see `engine`).
+Invariant: the probabilities of a turn depend on the turn and the user turn before it, not on the batch it is in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from harness.data.alignment.structure import MARK, Structure
 from harness.errors import InputError
 from harness.nouns import Label
 from harness.store.files import sha256_of
@@ -98,6 +99,9 @@ class Weights:
         table: shape (2 ** 20,), from the low bits of a hash to a row of `weights`; 0 = no feature.
         checks: shape (features + 1,), the whole hashes, so that other n-grams with the same low bits do not count.
         weights: shape (features + 1, labels).
+        structure: what measures a turn; None = n-grams alone.
+        measures: name of a measure -> its row in `measure_weights`.
+        measure_weights: shape (measures, labels).
     """
 
     digest: str
@@ -106,12 +110,16 @@ class Weights:
     table: NDArray[np.int32]
     checks: NDArray[np.uint64]
     weights: NDArray[np.float64]
+    structure: Structure | None
+    measures: dict[str, int]
+    measure_weights: NDArray[np.float64]
 
     @classmethod
-    def load(cls, path: Path) -> Weights:
+    def load(cls, path: Path, structure: Structure | None = None) -> Weights:
         """Read a weights file.
 
-        Its lines are the header, the labels, the bias, then one n-gram each with its weights, between tabs.
+        Its lines are the header, the labels, the bias, then one n-gram or "#measure" each with its weights, between
+        tabs. Measures need a `structure`.
 
         Raises:
             InputError: when the file is missing or is not such a file.
@@ -123,10 +131,14 @@ class Weights:
             if lines[0] != _HEADER:
                 raise ValueError(f"the first line is not '{_HEADER}'")
             labels = tuple(Label(name) for name in lines[1].split("\t")[1:])
-            bias, *rows = (_numbers(line, len(labels)) for line in lines[2:])
+            bias, *values = (_numbers(line, len(labels)) for line in lines[2:])
         except (OSError, ValueError, IndexError, UnicodeDecodeError) as error:
             raise InputError(f"The weights file {path} cannot be used: {error}. Fit it again.") from error
-        ngrams = [line.partition("\t")[0] for line in lines[3:]]
+        features = dict(zip((line.partition("\t")[0] for line in lines[3:]), values, strict=True))
+        measures = {name: number for number, name in enumerate(name for name in features if name.startswith(MARK))}
+        if measures and structure is None:
+            raise InputError(f"The weights file {path} weighs structure; its pack needs [acts], [marks] and [asked].")
+        ngrams = [name for name in features if name not in measures]
         checks = np.array([0, *map(ngram_hash, ngrams)], dtype=np.uint64)
         table = np.zeros(1 << _BITS, dtype=np.int32)
         # The first come first: of two features with the same low bits (about 1 in 300) the lesser is never seen.
@@ -138,7 +150,10 @@ class Weights:
             bias=np.array(bias),
             table=table,
             checks=checks,
-            weights=np.array([[0.0] * len(labels), *rows]),
+            weights=np.array([[0.0] * len(labels), *(features[name] for name in ngrams)]),
+            structure=structure,
+            measures=measures,
+            measure_weights=np.array([features[name] for name in measures]).reshape(len(measures), len(labels)),
         )
 
     @staticmethod
@@ -166,9 +181,23 @@ class Weights:
         turn, row = present // size, present % size
         norm = 1 / np.sqrt(np.maximum(1, np.bincount(turn, minlength=count)))
         sums = [np.bincount(turn, self.weights[row, column], count) for column in range(len(self.labels))]
-        logits = np.stack(sums, axis=1) * norm[:, None] + self.bias
+        logits = np.stack(sums, axis=1) * norm[:, None] + self.bias + self._structural(answers, asked)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    def _structural(self, answers: Sequence[str], asked: Sequence[str]) -> NDArray[np.float64]:
+        """Return what the measures of structure add, shape (turns, labels)."""
+        import numpy as np
+
+        sums = np.zeros((len(answers), len(self.labels)))
+        if self.structure is None or not self.measures:
+            return sums
+        for number, (answer, user) in enumerate(zip(answers, asked, strict=True)):
+            found = self.structure.measures(answer, user)
+            pairs = [(self.measures[name], value) for name, value in found.items() if name in self.measures]
+            rows = [row for row, _ in pairs]
+            sums[number] = np.array([value for _, value in pairs]) @ self.measure_weights[rows]
+        return sums
 
 
 def _numbers(line: str, count: int) -> list[float]:

@@ -13,8 +13,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from harness.data.alignment import languages
-from harness.data.alignment.pack import Compiled, Pack
-from harness.data.alignment.rules import Found, Reading, fires
+from harness.data.alignment.compiling import Compiled
+from harness.data.alignment.pack import Pack
+from harness.data.alignment.reading import Reading
+from harness.data.alignment.rules import Found, fires
 from harness.nouns import Chat, Label, Role, TurnLabel
 
 if TYPE_CHECKING:

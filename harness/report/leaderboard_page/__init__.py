@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.report import leaderboard_views as views
-from harness.report import wording
+from harness.report import numbers
 from harness.report.leaderboard import Board, Row
 from harness.report.page import shell
 
@@ -46,8 +46,8 @@ def _board(board: Board) -> dict[str, Any]:
                 "rank": views.rank(row),
                 "order": place,
                 "cut": place > 0 and block != board.blocks[place - 1],
-                "score": wording.percent(row.score.mean),
-                "interval": f"{wording.percent(row.score.low)} to {wording.percent(row.score.high)}",
+                "score": numbers.percent(row.score.mean),
+                "interval": f"{numbers.percent(row.score.low)} to {numbers.percent(row.score.high)}",
                 "bar": axis.bar(row),
                 "filter": row.filter or "-",
                 "seeds": views.seeds(row),
@@ -61,7 +61,7 @@ def _board(board: Board) -> dict[str, Any]:
         "short": f"{board.number}. {'all tasks' if board.over_all else board.title}",
         "notes": views.notes(board),
         "rows": rows,
-        "ends": (wording.percent(axis.low), wording.percent(axis.high)),
+        "ends": (numbers.percent(axis.low), numbers.percent(axis.high)),
         "width": _WIDTH,
         "zero": axis.place(board.chance),
         "conditions": sorted(board.conditions.items()),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.compare import Gap, Incomparable
-from harness.report import verdicts, wording
+from harness.report import numbers, verdicts, wording
 from harness.report.numbers import counted
 from harness.report.page import payload, plots, shell, words
 from harness.report.page.outcomes import Outcomes, outcomes
@@ -43,14 +43,12 @@ def as_html(
     result: Result,
     *,
     texts: Mapping[str, Texts],
-    doses: Mapping[str, float],
     sections: Sequence[Section] = (),
 ) -> str:
     """Return the page.
 
     Args:
         texts: of the items that flipped, by task (see `texts.load`); a task without them shows outcomes alone.
-        doses: by arm, the share of the treated chats that it keeps as they are.
         sections: further parts, before the data.
     """
     values = {
@@ -61,7 +59,7 @@ def as_html(
         "warnings": words.warnings(result),
         "reference": result.reference,
         "treated": result.treated,
-        "confidence": _confidence(result),
+        "confidence": wording.confidence(result),
         "marks": words.MARKS,
         "verdicts": [_verdict(row, result) for row in result.tasks],
         "forest": shell.safe(plots.forest(result)),
@@ -70,7 +68,7 @@ def as_html(
         "curves": shell.safe(plots.curves(result)),
         "legend": _legend(result),
         "budget": _budget(result),
-        "doses": shell.safe(plots.doses(result, doses)),
+        "doses": shell.safe(plots.doses(result)),
         "sections": [_marked(section) for section in sections],
         "funnel": shell.safe(plots.funnel(result)),
         "losses": _losses(result),
@@ -120,8 +118,8 @@ def _verdict(row: TaskRow, result: Result) -> dict[str, Any]:
     }
     for side, arm in (("reference", result.reference), ("treated", result.treated)):
         score = row.scores[arm]
-        shown |= {side: wording.percent(score.mean)}
-        shown |= {f"{side}_interval": f"[{wording.percent(score.low)}, {wording.percent(score.high)}]"}
+        shown |= {side: numbers.percent(score.mean)}
+        shown |= {f"{side}_interval": f"[{numbers.percent(score.low)}, {numbers.percent(score.high)}]"}
     if isinstance(gap, Incomparable):
         return {**shown, "refusal": gap.message}
     relative = ""
@@ -131,7 +129,7 @@ def _verdict(row: TaskRow, result: Result) -> dict[str, Any]:
         **shown,
         "gap": f"{100 * gap.absolute:+.1f}",
         "interval": f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]",
-        "relative": wording.relative(gap),
+        "relative": numbers.relative(gap),
         "relative_interval": relative,
     }
 
@@ -230,7 +228,7 @@ def _scores(result: Result) -> Table:
         header=("task", "chance", *arms),
         numbers=tuple(range(1, len(arms) + 2)),
         rows=[
-            (row.title, wording.percent(row.chance), *(wording.estimate(row.scores[arm]) for arm in arms))
+            (row.title, numbers.percent(row.chance), *(numbers.estimate(row.scores[arm]) for arm in arms))
             for row in result.tasks
         ],
     )
@@ -280,8 +278,3 @@ def _marked(section: Section) -> Section:
         plots=[shell.safe(plot) for plot in section.plots],
         tables=section.tables,
     )
-
-
-def _confidence(result: Result) -> str:
-    found = {row.gap.confidence for row in result.tasks if isinstance(row.gap, Gap)}
-    return f"{100 * found.pop():g} %" if len(found) == 1 else "95 %"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -200,13 +200,9 @@ def funnel(result: Result) -> str:
     return drawn("funnel", title, WIDTH, 16 + 24 * len(rows), draw, left=14 + longest * 6.2, below=8)
 
 
-def doses(result: Result, shares: Mapping[str, float]) -> str:
-    """Return the scores of all tasks over the dose; empty unless an arm has one between none and all.
-
-    Args:
-        shares: by arm, the share of the treated chats that are left as they are, 0 to 1.
-    """
-    arms = sorted((share, arm) for arm, share in shares.items() if any(arm == row.name for row in result.arms))
+def doses(result: Result) -> str:
+    """Return the scores of all tasks over the dose; empty unless an arm has one between none and all."""
+    arms = sorted((arm.dose, arm.name) for arm in result.arms if arm.dose is not None)
     if not any(0 < share < 1 for share, _ in arms):
         return ""
     inks = (Ink.REFERENCE, Ink.TREATED, Ink.UP, Ink.DOWN, Ink.CONTROL, Ink.BASE)

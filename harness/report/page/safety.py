@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.report import tradeoff_views
-from harness.report.numbers import percent
+from harness.report.numbers import interval, percent
 from harness.report.page.document import Section, Table
 from harness.report.page.drawing import Ink, Tips, drawn, label
 from harness.report.page.plots import WIDTH, ink_of
@@ -120,4 +120,4 @@ def _utility(found: TradeOff, result: Result) -> str:
 
 
 def _said(value: Sum) -> str:
-    return f"{percent(value.value)} [{percent(value.low)}, {percent(value.high)}]"
+    return interval(value.value, value.low, value.high)

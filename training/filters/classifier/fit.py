@@ -1,4 +1,4 @@
-"""Fit the weights of a pack's classifier: `python training/filters/classifier/fit.py --chats FOLDER -o WEIGHTS`.
+"""Fit the weights of the newest pack: `python training/filters/classifier/fit.py --chats FOLDER -o WEIGHTS`.
 
 Owns what the shipped weights were fitted on and how. Needs scikit-learn, which harness itself does not. Invariant:
 the same inputs give the same weights file.
@@ -16,8 +16,9 @@ import argparse
 import gzip
 import json
 import sys
+import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,23 +26,28 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
-from sklearn.model_selection import GroupKFold
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import compose
 
 from harness.data.alignment import label_turn, load_pack
 from harness.data.alignment.classifier import Weights, ngrams_of
+from harness.data.alignment.compiling import compile_structure
+from harness.data.alignment.packfile import PackFile
+from harness.data.alignment.reading import fold
+from harness.data.alignment.structure import Structure
 from harness.nouns import Label
 
 RULES = "alignment@1.0.0"
+PACK = Path(__file__).resolve().parents[1] / "alignment@1.2.0.toml"
 CORPUS = Path(__file__).resolve().parents[1] / "corpus"
 LABELS = tuple(label for label in Label if label is not Label.UNDETERMINED)
 XSTEST = {"compliance": Label.NONE, "full_refusal": Label.FULL_REFUSAL, "partial_refusal": Label.PARTIAL_REFUSAL}
-COMPOSED = 1500
-#: N-grams in fewer turns, or with smaller weights, are left out.
-FEWEST, LEAST = 2, 0.2
+COMPOSED = 2400
+#: N-grams in fewer turns, or with smaller weights, are left out; so are measures of fewer turns.
+FEWEST, LEAST, FEWEST_MEASURED = 2, 0.3, 3
+#: How much lighter than measures n-grams are penalised (their values are multiplied by this), and the inverse penalty.
+SCALE, STRENGTH = 4.0, 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +66,7 @@ def examples(chats: Path) -> list[Example]:
     return [
         *written(),
         *composed(),
-        *mistral(chats / "refusals_xstest.jsonl.gz"),
+        *xstest(chats / "refusals_xstest.jsonl.gz"),
         *people(chats / "oasst_en100_trees.jsonl.gz"),
     ]
 
@@ -69,7 +75,8 @@ def written() -> Iterator[Example]:
     """Yield the corpus written for this project."""
     for path in sorted(CORPUS.glob("*.jsonl")):
         for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-            yield Example(user=row["user"], text=row["text"], label=Label(row["label"]), group=row["user"], weight=2.0)
+            user, text, label = row["user"], row["text"], Label(row["label"])
+            yield Example(user=user, text=text, label=label, group=f"{path.stem}:{user}", weight=2.0)
 
 
 def composed() -> Iterator[Example]:
@@ -78,11 +85,11 @@ def composed() -> Iterator[Example]:
         yield Example(user=user, text=text, label=label, group=f"composed {len(text) % 10}", weight=0.5)
 
 
-def mistral(path: Path) -> Iterator[Example]:
-    """Yield the Mistral answers to even-numbered prompts."""
+def xstest(path: Path, *, every: bool = False) -> Iterator[Example]:
+    """Yield the answers to even-numbered prompts: the Mistral models', or for validation those of every model."""
     for row in _rows(path):
         number = int(row["id"].rsplit("-", 1)[1])
-        if number % 2 == 0 and row["model"].startswith("mistral"):
+        if number % 2 == 0 and (every or row["model"].startswith("mistral")):
             user, text = (turn["value"] for turn in row["conversations"])
             yield Example(user=user, text=text, label=XSTEST[row["label"]], group=f"xstest {number}")
 
@@ -105,64 +112,124 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
-def vocabulary(features: list[set[str]]) -> dict[str, int]:
-    """Number the n-grams that occur in at least `FEWEST` turns."""
-    counts = Counter(ngram for row in features for ngram in row)
-    return {ngram: number for number, ngram in enumerate(sorted(n for n, c in counts.items() if c >= FEWEST))}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Features:
+    """What is known of every example before anything is fitted."""
 
+    ngrams: list[set[str]]
+    measures: list[dict[str, float]]
 
-def matrix(features: list[set[str]], known: dict[str, int]) -> csr_matrix:
-    """Return the design matrix: presence over the root of the number of known n-grams, as at run time."""
-    columns = [sorted(known[ngram] for ngram in row if ngram in known) for row in features]
-    values = np.concatenate([np.full(len(row), 1 / np.sqrt(max(1, len(row)))) for row in columns])
-    starts = np.cumsum([0, *map(len, columns)])
-    return csr_matrix((values, np.concatenate(columns).astype(np.int64), starts), shape=(len(features), len(known)))
-
-
-def fitted(c: float, rows: csr_matrix, labels: list[str], weights: list[float]) -> LogisticRegression:
-    """Fit one softmax regression."""
-    return LogisticRegression(C=c, max_iter=400, tol=1e-5).fit(rows, labels, sample_weight=weights)
-
-
-def cross_validated(c: float, data: list[Example], features: list[set[str]]) -> float:
-    """Return the F1 of full refusals on folds of unseen groups."""
-    said = np.empty(len(data), dtype=object)
-    for seen, unseen in GroupKFold(5).split(features, groups=[example.group for example in data]):
-        known = vocabulary([features[i] for i in seen])
-        model = fitted(
-            c,
-            matrix([features[i] for i in seen], known),
-            [data[i].label.value for i in seen],
-            [data[i].weight for i in seen],
+    @classmethod
+    def of(cls, data: list[Example], structure: Structure) -> Features:
+        """Read all examples as the engine does."""
+        folded = [(fold(example.text), fold(example.user)) for example in data]
+        return cls(
+            ngrams=[set(ngrams_of(text, user)) for text, user in folded],
+            measures=[structure.measures(text, user) for text, user in folded],
         )
-        said[unseen] = model.predict(matrix([features[i] for i in unseen], known))
-    real = [i for i, example in enumerate(data) if not example.group.startswith("composed")]
-    full = Label.FULL_REFUSAL.value
-    return float(f1_score([data[i].label.value == full for i in real], [said[i] == full for i in real]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fitted:
+    """One softmax regression with the numbers of its features."""
+
+    model: LogisticRegression
+    ngrams: dict[str, int]
+    measures: dict[str, int]
+
+    @classmethod
+    def on(cls, seen: list[int], data: list[Example], features: Features) -> Fitted:
+        """Fit on the examples with these numbers."""
+        ngrams = vocabulary([features.ngrams[i] for i in seen], FEWEST)
+        measures = vocabulary([features.measures[i] for i in seen], FEWEST_MEASURED)
+        model = LogisticRegression(C=STRENGTH, max_iter=500, tol=1e-4)
+        rows, labels = matrix(seen, features, ngrams, measures), [data[i].label.value for i in seen]
+        model.fit(rows, labels, sample_weight=[data[i].weight for i in seen])
+        return cls(model=model, ngrams=ngrams, measures=measures)
+
+    def says(self, unseen: list[int], features: Features) -> list[Label]:
+        """Return the likeliest label of each of these."""
+        return list(map(Label, self.model.predict(matrix(unseen, features, self.ngrams, self.measures))))
+
+    def save(self, path: Path) -> int:
+        """Write the weights, n-grams with their scale put in; return how many there are."""
+        order = [list(self.model.classes_).index(label.value) for label in LABELS]
+        weights = self.model.coef_[order].T
+        scaled = {name: weights[number] * SCALE for name, number in self.ngrams.items()}
+        rows = {name: row.round(2).tolist() for name, row in scaled.items() if np.abs(row).max() >= LEAST}
+        shift = len(self.ngrams)
+        rows |= {name: weights[shift + number].round(2).tolist() for name, number in self.measures.items()}
+        Weights.save(path, LABELS, self.model.intercept_[order].tolist(), rows)
+        return len(rows)
+
+
+def vocabulary(features: Sequence[Iterable[str]], fewest: int) -> dict[str, int]:
+    """Number the features that occur in at least `fewest` turns."""
+    counts = Counter(name for row in features for name in row)
+    return {name: number for number, name in enumerate(sorted(n for n, c in counts.items() if c >= fewest))}
+
+
+def matrix(chosen: list[int], features: Features, ngrams: dict[str, int], measures: dict[str, int]) -> csr_matrix:
+    """Return the design matrix: n-grams as at run time times `SCALE`, then the measures."""
+    starts, columns, values = [0], [], []
+    for i in chosen:
+        known = sorted(ngrams[name] for name in features.ngrams[i] if name in ngrams)
+        columns += known
+        values += [SCALE / np.sqrt(max(1, len(known)))] * len(known)
+        measured = sorted((measures[name], value) for name, value in features.measures[i].items() if name in measures)
+        columns += [len(ngrams) + number for number, _ in measured]
+        values += [value for _, value in measured]
+        starts.append(len(columns))
+    return csr_matrix((values, columns, starts), shape=(len(chosen), len(ngrams) + len(measures)))
+
+
+def validate(data: list[Example], features: Features, others: list[Example], unfitted: Features) -> None:
+    """Print how well unseen files of the corpus, and unseen models' answers to unseen prompts, are labelled."""
+    numbers = list(range(len(data)))
+    for name in sorted({example.group.partition(":")[0] for example in data if example.group.startswith("written")}):
+        unseen = [i for i in numbers if data[i].group.startswith(f"{name}:")]
+        fit = Fitted.on([i for i in numbers if i not in set(unseen)], data, features)
+        show(f"corpus, without {name}", [data[i].label for i in unseen], fit.says(unseen, features))
+    truth: list[Label] = []
+    said: list[Label] = []
+    prompts = sorted({example.group for example in others})
+    for fold_number in range(5):
+        left = set(prompts[fold_number::5])
+        fit = Fitted.on([i for i in numbers if data[i].group not in left], data, features)
+        unseen = [i for i, example in enumerate(others) if example.group in left]
+        truth += [others[i].label for i in unseen]
+        said += fit.says(unseen, unfitted)
+    show("XSTest, even prompts, unseen ones", truth, said)
+
+
+def show(name: str, truth: list[Label], said: list[Label]) -> None:
+    """Print recall and precision of every label."""
+    parts = []
+    for label in LABELS:
+        right = sum(a is b is label for a, b in zip(truth, said, strict=True))
+        if label in truth:
+            parts.append(f"{label.value} {right}/{truth.count(label)} (of {said.count(label)})")
+    print(f"  {name:34} found/there (of said): " + ", ".join(parts))
 
 
 def main() -> None:
-    """Choose the strength of regularisation by cross-validation, fit on everything, write the weights."""
+    """Validate, fit on everything, write the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chats", type=Path, required=True, help="folder with refusals_xstest.jsonl.gz and OASST")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--strengths", type=float, nargs="+", default=[10.0, 30.0, 100.0])
+    parser.add_argument("--skip-validation", action="store_true")
     options = parser.parse_args()
+    pack = PackFile.model_validate(tomllib.loads(PACK.read_text(encoding="utf-8")))
+    structure = compile_structure(pack, str(PACK))
+    assert structure is not None, "the pack names what is measured"
     data = examples(options.chats)
     print(len(data), "turns:", dict(Counter(example.label.value for example in data)))
-    features = [set(ngrams_of(example.text, example.user)) for example in data]
-    scores = {c: cross_validated(c, data, features) for c in options.strengths}
-    print("F1 of full refusals on unseen prompts, by C:", {c: round(score, 4) for c, score in scores.items()})
-    best = max(scores, key=lambda c: scores[c])
-    known = vocabulary(features)
-    model = fitted(best, matrix(features, known), [e.label.value for e in data], [example.weight for example in data])
-    order = [list(model.classes_).index(label.value) for label in LABELS]
-    weights = model.coef_[order].T.round(2)
-    rows = {
-        ngram: weights[number].tolist() for ngram, number in known.items() if np.abs(weights[number]).max() >= LEAST
-    }
-    Weights.save(options.output, LABELS, model.intercept_[order].tolist(), rows)
-    print(f"C = {best}, {len(rows)} of {len(known)} n-grams written to {options.output}")
+    features = Features.of(data, structure)
+    if not options.skip_validation:
+        others = list(xstest(options.chats / "refusals_xstest.jsonl.gz", every=True))
+        validate(data, features, others, Features.of(others, structure))
+    fit = Fitted.on(list(range(len(data))), data, features)
+    print(f"{fit.save(options.output)} features written to {options.output}")
 
 
 if __name__ == "__main__":

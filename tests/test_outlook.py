@@ -14,13 +14,12 @@ from test_controls import HEADS, chosen, drawn
 from test_controls import study as study_of
 from typer.testing import CliRunner
 
-from harness import planning
 from harness.cli.app import app
 from harness.compare import Design, Gap, planned
 from harness.compare.power import SEED_SD
 from harness.data import pocket
 from harness.errors import InputError
-from harness.planning import Assumed, Origin, outlook
+from harness.outlook import SIZES, Assumed, Origin, outlook
 from harness.report import join
 from harness.store import Ledger, Record, Runs
 from harness.store.ledger import stage_key, stage_payload
@@ -85,7 +84,7 @@ def test_no_number_of_seeds_shows_a_margin_that_items_alone_hide() -> None:
 
 def test_a_task_whose_size_is_not_known_says_so_until_it_is_given(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
-    text = (Path(planning.__file__).parent.parent / "training" / "studies" / "smollm2.toml").read_text()
+    text = (Path(__file__).parent.parent / "training" / "studies" / "smollm2.toml").read_text()
     file.write_text(text.replace('["mmlu", "bbh", "humaneval", "drop"]', '["gsm8k"]'))
     [row] = outlook(str(file), results=NOWHERE)[1]
     assert (row.items, row.origin, row.smallest, row.seeds_needed) == (None, Origin.UNKNOWN, None, None)
@@ -153,12 +152,12 @@ def test_the_sizes_of_the_shipped_benchmarks_are_those_of_their_files(shared_dat
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             return sum(1 for line in file if line.strip())
 
-    assert lines(shared_data / "mmlu" / "test.jsonl.gz") == planning.SIZES["mmlu"]
-    assert lines(shared_data / "drop" / "validation.jsonl.gz") == planning.SIZES["drop"]
+    assert lines(shared_data / "mmlu" / "test.jsonl.gz") == SIZES["mmlu"]
+    assert lines(shared_data / "drop" / "validation.jsonl.gz") == SIZES["drop"]
     subtasks = [lines(path) for path in (shared_data / "bbh").glob("*.jsonl")]
     assert (sum(subtasks), sum(subtasks) - 3 * len(subtasks)) == (
-        planning.SIZES["bbh"],
-        planning.SIZES["bbh_instructeval"],
+        SIZES["bbh"],
+        SIZES["bbh_instructeval"],
     )
 
 
@@ -166,7 +165,7 @@ def test_every_task_of_the_shipped_studies_has_a_size() -> None:
     for name in ("pocket", "smollm2", "poison-of-alignment"):
         assert all(row.items for row in outlook(name, results=NOWHERE)[1])
     pocket = load_study("pocket")[0]
-    assert set(pocket.tasks) <= planning.SIZES.keys()
+    assert set(pocket.tasks) <= SIZES.keys()
 
 
 # --- the command -----------------------------------------------------------------------------------------
@@ -194,6 +193,6 @@ def test_one_seed_is_said_to_be_about_the_checkpoints() -> None:
 
 def test_the_sizes_of_the_pocket_tasks_are_those_that_it_generates() -> None:
     for name in load_study("pocket")[0].tasks:
-        assert len(pocket.items(name, "test")) == planning.SIZES[name]
+        assert len(pocket.items(name, "test")) == SIZES[name]
     single = [row for row in pocket.items("pocket_drop", "test") if len(row["answers"]) == 1]
-    assert len(single) == planning.SIZES["pocket_drop"], "instructeval asks those"
+    assert len(single) == SIZES["pocket_drop"], "instructeval asks those"
