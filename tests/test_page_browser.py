@@ -360,7 +360,7 @@ def test_nothing_is_fetched_and_no_rule_of_the_policy_is_broken() -> None:
 
 def test_no_number_is_broken_over_lines_and_no_empty_list_takes_room() -> None:
     shown, texts = study((("mmlu", 2000, 57), ("a_task_of_a_name_that_is_very_long_indeed", 60, 1)), extra=" long" * 9)
-    html = page.as_html(shown, texts=texts, doses={})
+    html = page.as_html(shown, texts=texts)
     seen = drive(
         html,
         """await open("");
