@@ -251,7 +251,7 @@ def test_too_little_disk_for_the_checkpoints_is_said_before_any_training(
 def test_harness_report_writes_from_the_store_alone_what_ablate_wrote_byte_for_byte(
     undisturbed: Path, tmp_path: Path
 ) -> None:
-    done = harness("report", "small", "--results", undisturbed / "results", "--reports", tmp_path)
+    done = harness("report", "small/whole", "--results", undisturbed / "results", "--reports", tmp_path)
     assert done.returncode == 0, done.stderr
     before, after = (
         {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
