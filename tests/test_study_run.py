@@ -204,17 +204,6 @@ def test_a_finished_study_answers_in_seconds_and_prints_one_json_document(study:
         assert task["verdict"]["verdict"] in ("improved", "regressed", "equivalent", "inconclusive")
 
 
-def test_harness_report_writes_the_same_bytes_again_with_controls_of_all_kinds(
-    undisturbed: Path, tmp_path: Path
-) -> None:
-    done = harness("report", "small", "--results", undisturbed / "results", "--reports", tmp_path / "reports")
-    assert done.returncode == 0, done.stderr
-    before = undisturbed / "reports" / "small"
-    files = {path.name: path.read_bytes() for path in before.iterdir() if path.is_file()}
-    assert {name: (tmp_path / "reports" / "small" / name).read_bytes() for name in files} == files
-    assert "report.tex" in files
-
-
 def test_one_seed_never_speaks_of_the_data(study: Path, undisturbed: Path, tmp_path: Path) -> None:
     done = harness(
         *("ablate", study, "--seeds", "1", "--results", undisturbed / "results", "--reports", tmp_path / "one")
@@ -257,7 +246,7 @@ def test_harness_report_writes_from_the_store_alone_what_ablate_wrote_byte_for_b
         {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
         for root in (undisturbed / "reports", tmp_path)
     )
-    assert len(after) >= 4
+    assert {"index.html", "report.tex", "items.parquet"} <= {place.name for place in after}
     assert after == before
 
 
