@@ -238,7 +238,10 @@ def test_whatever_a_name_contains_the_xml_is_well_formed_and_says_it() -> None:
 
 @pytest.mark.parametrize("one", ["\x00", "\x08", "\x0b", "\x1f", "\ud800", "\ufffe", "\uffff"])
 def test_what_xml_cannot_hold_is_spelled_out(one: str) -> None:
-    check_junit(documents.as_junit(renamed(f"a{one}b")))
+    text = documents.as_junit(renamed(f"a{one}b"))
+    check_junit(text)
+    assert one not in text
+    assert one.encode("unicode_escape").decode() in text
 
 
 # --- Markdown and JSON -----------------------------------------------------------------------------------
