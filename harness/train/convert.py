@@ -2,7 +2,7 @@
 
 Owns the one conversion transformers cannot save directly: the dequantized object refuses
 `save_pretrained`, so its state is copied into a fresh model of the same class. Invariant: the folder
-holds float32 safetensors whose values are exactly the dequantized ones.
+holds float32 safetensors whose values are exactly the dequantized ones, and the same bytes each time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def convert(gguf: Path, target: Path) -> None:
     fresh: Any = type(loaded)(type(loaded.config).from_dict(settings))
     fresh.load_state_dict(loaded.state_dict())
     fresh.to(torch.float32).save_pretrained(target)
-    AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(target)
+    # `local_files_only` is written into tokenizer_config.json, and HF_HUB_OFFLINE would set it: said here, the folder has
+    # the same bytes wherever it is made.
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
+    tokenizer.save_pretrained(target)
 
 
 if __name__ == "__main__":
