@@ -63,7 +63,6 @@ def _machine() -> list[tuple[str, str, str]]:
 
     gpus = _gpus()
     level = isolation_level()
-    compiler = shutil.which("g++") or shutil.which("c++")
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     offline = os.environ.get("HF_HUB_OFFLINE") == "1"
@@ -84,11 +83,6 @@ def _machine() -> list[tuple[str, str, str]]:
         ),
         ("CPU, memory", f"{os.cpu_count()} cores, {memory:.0f} GiB", "training and vLLM share them"),
         ("disk here", f"{free:.0f} GiB free", "checkpoints go under results/objects"),
-        (
-            "C++ compiler",
-            compiler or "[red]missing[/]",
-            "DeepSpeed's collectives with several CPU ranks" if compiler else "install g++ for several CPU ranks",
-        ),
         (
             "sandbox",
             level,

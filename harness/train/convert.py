@@ -32,8 +32,8 @@ def convert(gguf: Path, target: Path) -> None:
     fresh: Any = type(loaded)(type(loaded.config).from_dict(settings))
     fresh.load_state_dict(loaded.state_dict())
     fresh.to(torch.float32).save_pretrained(target)
-    # `local_files_only` is written into tokenizer_config.json, and HF_HUB_OFFLINE would set it: said here, the folder has
-    # the same bytes wherever it is made.
+    # HF_HUB_OFFLINE sets `local_files_only`, which is written into tokenizer_config.json: said here, the folder has the
+    # same bytes wherever it is made.
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
     tokenizer.save_pretrained(target)
 

@@ -7,10 +7,8 @@ an exported folder holds weights, configuration and the base's own tokenizer fil
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,8 +124,6 @@ def rank_environments(machine: Machine) -> list[dict[str, str]]:
         "MKL_NUM_THREADS": str(machine.threads),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
-        # DeepSpeed builds its shared-memory collectives with ninja, which sits beside the interpreter.
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     }
     if not cuda_present():

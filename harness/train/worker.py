@@ -49,6 +49,9 @@ def train(job: dict[str, Any]) -> None:
     from harness.train import attention
 
     cuda = torch.cuda.is_available()
+    # No op of DeepSpeed's own is compiled. On a CPU it would be the collectives for inference, which training never
+    # calls: half a minute, a C++ compiler, and a lock file that a killed run leaves and every later one waits for.
+    deepspeed.ops.__compatible_ops__ = {}
     # Before the model is made: ZeRO-3 shards it while it loads, and must know the world by then.
     deepspeed.init_distributed("nccl" if cuda else "gloo", auto_mpi_discovery=False, verbose=False)
     recipe, machine, work = job["recipe"], job["machine"], Path(job["work"])
