@@ -185,8 +185,8 @@ def checkpoints(folder: Path, count: int) -> list[Path]:
 
 def many(folder: Path, *, count: int, items: int) -> dict[str, Any]:
     """Evaluate checkpoints one after the other in one process of the harness."""
+    from harness.commands.evaluate import Evaluation, Request
     from harness.evaluate.engines import Engine
-    from harness.evaluation import Evaluation, Request
     from harness.progress import Silent
     from harness.study.model import Evaluation as Asked
 
@@ -203,9 +203,9 @@ def many(folder: Path, *, count: int, items: int) -> dict[str, Any]:
 
 def memory(data: Path, folder: Path) -> dict[str, Any]:
     """Evaluate all of MMLU with an engine that answers at random; return the peak of this process, without a model."""
+    from harness.commands.evaluate import Evaluation
+    from harness.commands.evaluate import Request as Wanted
     from harness.evaluate.requests import Answer, Request
-    from harness.evaluation import Evaluation
-    from harness.evaluation import Request as Wanted
     from harness.progress import Silent
     from harness.study.model import Evaluation as Asked
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from curation_study import HEAD, REFUSAL, VARIANTS, plain, row, write_study
 
-from harness.ablation import Ablation, Request
 from harness.canonical import digest
+from harness.commands.ablate import Ablation, Request
 from harness.plan import Kind, Stage
 from harness.progress import Silent
 from harness.report.join import TaskHead, run_of

@@ -18,9 +18,9 @@ from rich.text import Text
 from test_cli import POCKET, harness, refused
 from test_report import result
 
-from harness.cli.commands import Results
+from harness.cli.console import Results
+from harness.commands.power import outlook
 from harness.errors import InputError
-from harness.outlook import outlook
 from harness.report import terminal
 from harness.report.numbers import counted
 from harness.store import files

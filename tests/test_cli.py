@@ -370,7 +370,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
 ) -> None:
     import importlib.util
 
-    from harness.ablation import Ablation, Request
+    from harness.commands.ablate import Ablation, Request
     from harness.errors import MissingPackageError
     from harness.progress import Silent
 

@@ -14,9 +14,9 @@ from test_cli import POCKET, files, harness, refused
 from typer.testing import CliRunner
 
 from harness import layout
-from harness.ablation import Ablation, Request
 from harness.canonical import digest
 from harness.cli.app import app
+from harness.commands.ablate import Ablation, Request
 from harness.errors import InputError
 from harness.evaluate import catalog
 from harness.plan import Kind
@@ -87,7 +87,7 @@ def test_the_group_of_predictions_says_what_it_is_for(tmp_path: Path) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Return where the requests of `ablate`, `rescore` and `eval` arrive in place of being run."""
     seen: list[dict[str, Any]] = []
-    monkeypatch.setattr("harness.cli.commands.ablate", lambda request, **more: seen.append(vars(request) | more))
+    monkeypatch.setattr("harness.cli.ablate_output.ablate", lambda request, **more: seen.append(vars(request) | more))
     monkeypatch.setattr(
         "harness.cli.eval_output.evaluate",
         lambda model, tasks, **more: seen.append({"model": model, "tasks": tasks} | more),

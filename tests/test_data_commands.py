@@ -14,9 +14,9 @@ from curation_study import HEAD, REFUSAL, VARIANTS, plain, row, write_study
 from test_cli import Done, files, harness, refused
 from typer.testing import CliRunner
 
-from harness.ablation import Ablation, Request
 from harness.cli.app import app
-from harness.curation import Curation
+from harness.commands.ablate import Ablation, Request
+from harness.commands.data import Curation
 from harness.errors import InputError
 from harness.progress import Silent
 
@@ -244,7 +244,7 @@ def test_a_name_that_several_chats_share_is_refused_with_their_names(
 ) -> None:
     """No two of the few ids above begin alike, so the check of six characters is asked for fewer."""
     write_study(tmp_path, {"own": [plain(f"p{number}", number) for number in range(20)]})
-    monkeypatch.setattr("harness.curation._SHORTEST", 1)
+    monkeypatch.setattr("harness.commands.data._SHORTEST", 1)
     from harness.errors import InputError
 
     curation = Curation(str(tmp_path / "own.toml"), Silent(), data_dir=None, results=tmp_path / "results")

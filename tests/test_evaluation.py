@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from completions_server import CompletionsServer
 
+from harness.commands.evaluate import Evaluation, Request, Scores, TaskScore
 from harness.data import pocket
 from harness.errors import InputError
 from harness.evaluate.engines import EngineName
-from harness.evaluation import Evaluation, Request, Scores, TaskScore
 from harness.progress import Silent
 from harness.store.files import read_jsonl
 from harness.study.model import Evaluation as Asked

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from harness.commands.evaluate import Evaluation, Scores
+from harness.commands.evaluate import Request as Wanted
 from harness.data import pocket
 from harness.errors import InputError
 from harness.evaluate.requests import Answer, Ask, Request
 from harness.evaluate.texts import cut
-from harness.evaluation import Evaluation, Scores
-from harness.evaluation import Request as Wanted
 from harness.progress import Silent
 from harness.study.model import Evaluation as Asked
 

@@ -7,9 +7,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import leaderboard_world as world
 import pandas as pd
 import pytest
-import standing_world as world
 
 import harness
 from harness import compare
@@ -80,10 +80,10 @@ def test_the_gap_can_be_had_from_the_items(frames: Frames) -> None:
 
 
 def test_gaps_are_those_of_the_report(root: Path, frames: Frames) -> None:
-    from harness import rebuilding
+    from harness.commands import report
 
     pairs = frames.gaps[frames.gaps.kind == "pair"].set_index(["run", "task"])
-    for name, result in zip((PART, WHOLE), rebuilding.stored(root), strict=True):
+    for name, result in zip((PART, WHOLE), report.stored(root), strict=True):
         for row in result.tasks:
             line = pairs.loc[(name, row.task)]
             assert isinstance(row.gap, compare.Gap)

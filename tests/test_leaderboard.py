@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import leaderboard_world as world
 import pytest
-import standing_world as world
 
+from harness.commands.leaderboard import Request, Standing, standing
 from harness.report.leaderboard import Board, Row
-from harness.standing import Request, Standing, standing
 from harness.store import Record
 from harness.study import load_study
 

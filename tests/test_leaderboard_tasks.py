@@ -7,17 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import leaderboard_world as world
 import numpy as np
 import pytest
-import standing_world as world
 from test_leaderboard import ALL, DROP, MMLU, board, labels, of
 
 from harness import compare
+from harness.commands.leaderboard import Reader, Standing
 from harness.errors import InputError
 from harness.report import leaderboard, leaderboard_views
 from harness.report.comparable import Entry, groups
 from harness.report.join import asked
-from harness.standing import Reader, Standing
 from harness.store import Record, Run, Store
 
 

@@ -10,17 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import leaderboard_world as world
 import pytest
-import standing_world as world
 from chromium import drive
 from rich.console import Console
 from test_cli import files, harness, refused
 
-from harness.cli import standing_output
+from harness.cli import leaderboard_output
+from harness.commands.leaderboard import Request, standing
 from harness.errors import InputError
 from harness.report import leaderboard_page, leaderboard_views
 from harness.report.leaderboard import Board
-from harness.standing import Request, standing
 
 HOSTILE = (
     "<script>window.pwned=1</script>",
@@ -238,7 +238,7 @@ def test_the_command_writes_the_page_and_prints_the_table(results: Path, tmp_pat
 
 @pytest.mark.parametrize("format", ["csv", "json", "markdown", "html", "table"])
 def test_no_results_are_an_empty_leaderboard(tmp_path: Path, format: str, capsys: pytest.CaptureFixture[str]) -> None:
-    standing_output.leaderboard((tmp_path,), task="", metric="", format=format, html=None)
+    leaderboard_output.leaderboard((tmp_path,), task="", metric="", format=format, html=None)
     assert capsys.readouterr().out
     assert files(tmp_path) == set()
 
@@ -255,7 +255,7 @@ def test_bad_input_is_refused_before_anything_is_written(results: Path, tmp_path
     ):
         asked: dict[str, Any] = {"task": "", "metric": "", "format": "table", "html": page, **given}
         with pytest.raises(InputError, match=said):
-            standing_output.leaderboard((folder,), **asked)
+            leaderboard_output.leaderboard((folder,), **asked)
     refused(harness(tmp_path, "leaderboard", "--results", "file", "--html", "page.html"))
     assert files(tmp_path) == {"file"}
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import leaderboard_world as world
 import pytest
-import standing_world as world
 
 from harness.canonical import digest
 from harness.errors import InputError

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from harness import fingerprints, plan
+from harness.commands.evaluate import Evaluation
+from harness.commands.evaluate import Request as Wish
 from harness.data import alignment, pocket
 from harness.data.alignment.judging import count, unseen
 from harness.data.cleaning.overlap import asked
@@ -18,8 +20,6 @@ from harness.evaluate import benchmarks, catalog, tasks
 from harness.evaluate.engines import EngineName, tokens
 from harness.evaluate.engines.files import about_texts
 from harness.evaluate.requests import Answer, Ask, Request
-from harness.evaluation import Evaluation
-from harness.evaluation import Request as Wish
 from harness.layout import shipped
 from harness.nouns import Chat, Role, Turn
 from harness.progress import Silent

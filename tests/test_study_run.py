@@ -219,7 +219,8 @@ def test_too_little_disk_for_the_checkpoints_is_said_before_any_training(
     """The base is there already; another learning rate needs ten new trainings, and the disk claims to be full."""
     (tmp_path / "small-recipe.toml").write_text(RECIPE.replace("1e-3", "2e-3"))
     (tmp_path / "small.toml").write_text(study.read_text())
-    program = "import harness.ablation as a; a.free_bytes = lambda folder: 10_000; from harness.cli import main; main()"
+    full = "import harness.commands.ablate as a; a.free_bytes = lambda folder: 10_000"
+    program = f"{full}; from harness.cli import main; main()"
     before = records(undisturbed)
     done = subprocess.run(
         [

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from recorded_studies import planned, record_all, study_of
 
-from harness import ablation, trackers
-from harness.cli import commands
+from harness import trackers
+from harness.cli import ablate_output
 from harness.cli.options import TrackerOption
+from harness.commands.ablate import Request
 from harness.errors import InputError
 from harness.plan import Kind
 from harness.trackers import Tracked, TrackerName, log, require
@@ -52,8 +53,8 @@ def trained(study: Path) -> list[str]:
 def ablate(study: Path, *names: str) -> None:
     """Run the command on the recorded study, in this process."""
     root = study.parent.parent
-    commands.ablate(
-        ablation.Request(study=str(study), results=root / "results"),
+    ablate_output.ablate(
+        Request(study=str(study), results=root / "results"),
         reports=root / "reports",
         format="json",
         dry_run=False,
@@ -144,8 +145,8 @@ def test_a_package_that_is_not_installed_is_said_before_any_work(tmp_path: Path)
 
 def test_a_tracker_of_a_dry_run_is_refused() -> None:
     with pytest.raises(InputError, match="no effect with --dry-run"):
-        commands.ablate(
-            ablation.Request(study="pocket"), reports=Path("r"), format="json", dry_run=True, trackers=["wandb"]
+        ablate_output.ablate(
+            Request(study="pocket"), reports=Path("r"), format="json", dry_run=True, trackers=["wandb"]
         )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from harness.cli import eval_app, explain_app, gate_app, power_app, standing_app
+from harness.cli import eval_app, explain_app, leaderboard_app, power_app, regress_app
 from harness.cli.data_app import data as data_app
 from harness.cli.filter_app import filters as filter_app
 from harness.cli.options import (
@@ -100,10 +100,10 @@ def ablate(
     Stages that are done already are found by the content of their inputs and not run again; an interrupted
     run continues where it stopped.
     """
-    from harness.ablation import Request
-    from harness.cli import commands
+    from harness.cli import ablate_output
+    from harness.commands.ablate import Request
 
-    commands.ablate(
+    ablate_output.ablate(
         Request(
             study=study,
             pair=eval_app.names(variant),
@@ -144,18 +144,19 @@ def report(
 ) -> None:
     """Write reports again from the records, without running anything."""
     if published:
-        from harness.cli import standing_output
+        from harness.cli import leaderboard_output
 
-        standing_output.show_published(published, run=run, format=format.value)
+        leaderboard_output.show_published(published, run=run, format=format.value)
         return
-    from harness.cli import commands
 
-    commands.report(run, results=results, reports=reports, format=format.value)
+    from harness.cli import ablate_output
+
+    ablate_output.report(run, results=results, reports=reports, format=format.value)
 
 
 # In the order in which `harness --help` lists them.
-gate_app.register(app)
-standing_app.register(app)
+regress_app.register(app)
+leaderboard_app.register(app)
 power_app.register(app)
 explain_app.register(app)
 eval_app.register(app)
@@ -166,17 +167,19 @@ app.add_typer(filter_app)
 @app.command()
 def studies() -> None:
     """List the shipped studies."""
-    from harness.cli import commands
 
-    commands.studies()
+    from harness.cli import ablate_output
+
+    ablate_output.studies()
 
 
 @app.command()
 def tasks() -> None:
     """List the tasks, with chance levels and sources."""
-    from harness.cli import commands
 
-    commands.tasks()
+    from harness.cli import ablate_output
+
+    ablate_output.tasks()
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """What `harness data` prints.
 
-Owns the way from `curation` to stdout. Invariant: with --format json stdout is one JSON document and nothing else.
+Owns the way from `commands.data` to stdout. Invariant: with --format json stdout is one JSON document and nothing else.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.bars import Bars
-from harness.cli.commands import console
-from harness.curation import Curation, Lineage
+from harness.cli.console import console
+from harness.commands.data import Curation, Lineage
 from harness.data import normal
 from harness.data.statistics import POINTS, Statistics, statistics
 from harness.nouns import Chat

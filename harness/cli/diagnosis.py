@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from harness.cli.commands import console
+from harness.cli.console import console
 
 _CPU = "pip install 'harness[cpu]', or `make install` in a checkout"
 _GPU = "pip install 'harness[gpu]', or `make install LOCK=gpu` in a checkout"

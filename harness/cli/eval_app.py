@@ -177,10 +177,10 @@ def rescore(
     Another profile needs no new answers where its prompts are the same and its stop strings cut no later; what is
     missing is counted and named.
     """
-    from harness.ablation import Request
-    from harness.cli import commands
+    from harness.cli import ablate_output
+    from harness.commands.ablate import Request
 
-    commands.ablate(
+    ablate_output.ablate(
         Request(
             study=study,
             pair=names(variant),
@@ -290,7 +290,7 @@ def _stored(
     tasks: tuple[str, ...],
 ) -> Any:
     """Return the request for a study of which nothing is run."""
-    from harness.ablation import Request
+    from harness.commands.ablate import Request
 
     return Request(
         study=study,

@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.bars import Bars
-from harness.cli.commands import console, quiet_stdout
+from harness.cli.console import console, quiet_stdout
+from harness.commands.evaluate import Evaluation, Request, Scores, TaskScore
 from harness.errors import InputError
 from harness.evaluate.engines import EngineName
-from harness.evaluation import Evaluation, Request, Scores, TaskScore
 from harness.report.numbers import counted
 from harness.study.model import Evaluation as Asked
 

@@ -71,10 +71,10 @@ def explain(
     its first cause. For a record: its payload, its facts, its lineage up to the sources, the runs that use it. Nothing
     is run, and no object has to be there.
     """
-    from harness.ablation import Request
     from harness.cli import explain_output
+    from harness.commands.ablate import Request
 
-    explain_output.explain(
+    explain_output.print_explanation(
         key,
         Request(
             study=study,
@@ -117,9 +117,9 @@ def reproduce(
     code and packages of today: what differs of them is said first. The results folder is only read.
     """
     from harness.cli import explain_output
-    from harness.reproducing import Request
+    from harness.commands.reproduce import Request
 
-    explain_output.reproduce(
+    explain_output.print_reproduction(
         Request(
             record=record,
             results=results,

@@ -1,6 +1,6 @@
 """What `harness explain` and `harness reproduce` print.
 
-Owns the way from `explaining` and `reproducing` to stdout. Invariant: with --format json stdout is one JSON document
+Owns the way from `commands.explain` and `.reproduce` to stdout. Invariant: with --format json stdout is one JSON document
 and nothing else.
 """
 
@@ -17,12 +17,13 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from harness import explaining, layout, reproducing
-from harness.ablation import Ablation, Request
+from harness import layout
 from harness.cli.bars import Bars
-from harness.cli.commands import console, quiet_stdout
-from harness.explaining import Ancestor, Difference, Explanation, Records, Step
-from harness.explaining.wording import short, summary
+from harness.cli.console import console, quiet_stdout
+from harness.commands import explain, reproduce
+from harness.commands.ablate import Ablation, Request
+from harness.commands.explain import Ancestor, Difference, Explanation, Records, Step
+from harness.commands.explain.wording import short, summary
 from harness.report.escapes import visible
 from harness.store import Record, Store
 
@@ -32,20 +33,20 @@ _PROBLEMS = 5
 _KEY = re.compile(r"[0-9a-fA-F]{1,64}")
 
 
-def explain(name: str, request: Request, *, as_json: bool) -> None:
+def print_explanation(name: str, request: Request, *, as_json: bool) -> None:
     """Print why a stage is or is not cached, or what a record was made from."""
     layout.require_folders(results=request.results, data_dir=request.data_dir)
     records = Records(Store(request.results))
     if _KEY.fullmatch(name):
         record = records.find(name)
-        found = explaining.ancestry(records, record)
+        found = explain.ancestry(records, record)
         document = _record_document(records, record, found)
         if not as_json:
             _print_record(records, record, found)
     else:
         with Bars() as bars, quiet_stdout():
             ablation = Ablation(request, bars, dry=True)
-            explanation = explaining.explain(ablation, records, name)
+            explanation = explain.explain(ablation, records, name)
         document = _stage_document(explanation)
         if not as_json:
             _print_stage(explanation, records)
@@ -86,7 +87,7 @@ def _rows(step: Step) -> list[tuple[Difference, str]]:
     rows = [(difference, "") for difference in step.fields]
     for one in step.inputs:
         digests = {"recorded": one.recorded, "now": one.now}
-        values = {side: explaining.Absent.ABSENT if value is None else value for side, value in digests.items()}
+        values = {side: explain.Absent.ABSENT if value is None else value for side, value in digests.items()}
         rows.append((Difference(path=f"inputs.{one.role}", **values), one.stage or ""))
     return rows
 
@@ -128,7 +129,7 @@ def _print_record(records: Records, record: Record, found: Ancestor) -> None:
     _say("lineage", style="bold")
     out.print(_tree(found))
     for title, rows in (
-        ("payload", [(path, short(value)) for path, value in explaining.flatten(record.payload).items()]),
+        ("payload", [(path, short(value)) for path, value in explain.flatten(record.payload).items()]),
         ("facts", summary(record.facts)),
     ):
         table = Table(title=title, title_justify="left", pad_edge=False, show_header=False)
@@ -225,7 +226,7 @@ def _say(text: str, style: str = "") -> None:
     console().print(Text(visible(text), style=style))
 
 
-def reproduce(request: reproducing.Request, *, as_json: bool) -> None:
+def print_reproduction(request: reproduce.Request, *, as_json: bool) -> None:
     """Make a record again and print whether it is the same.
 
     Raises:
@@ -234,7 +235,7 @@ def reproduce(request: reproducing.Request, *, as_json: bool) -> None:
     with Bars() as bars, quiet_stdout():
         if request.anyway:
             bars.note("--anyway: what is not as recorded is printed beside the result.")
-        found = reproducing.reproduce(request, bars)
+        found = reproduce.reproduce(request, bars)
     if as_json:
         sys.stdout.write(json.dumps(_reproduction_document(found), indent=1, sort_keys=True) + "\n")
     else:
@@ -244,7 +245,7 @@ def reproduce(request: reproducing.Request, *, as_json: bool) -> None:
         raise typer.Exit(DIFFERENT)
 
 
-def _print_reproduction(found: reproducing.Reproduction) -> None:
+def _print_reproduction(found: reproduce.Reproduction) -> None:
     verdict = "identical" if found.identical else "different"
     _say(f"{verdict}: {found.stage} of the run {found.run}, made again in {found.folder}", style="bold")
     for sentence in found.drift:
@@ -254,7 +255,7 @@ def _print_reproduction(found: reproducing.Reproduction) -> None:
     same = found.record.output == found.made.output
     _say(f"output  {found.record.output[:12]} recorded, {found.made.output[:12]} now{'' if same else ': differs'}")
     if not found.facts:
-        _say(f"facts   all {len(explaining.flatten(found.record.facts)):,} values are the recorded ones")
+        _say(f"facts   all {len(explain.flatten(found.record.facts)):,} values are the recorded ones")
     if found.first is not None:
         _say(f"the first stage before it that came out differently: {found.first}")
     if found.files:
@@ -266,7 +267,7 @@ def _print_reproduction(found: reproducing.Reproduction) -> None:
             _say(f"and {len(found.facts) - _MOST:,} more (--format json has all)")
 
 
-def _reproduction_document(found: reproducing.Reproduction) -> dict[str, Any]:
+def _reproduction_document(found: reproduce.Reproduction) -> dict[str, Any]:
     return {
         "identical": found.identical,
         "run": found.run,

@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.bars import Bars
-from harness.cli.commands import console
+from harness.cli.console import console
 from harness.data.alignment import Audit, Diff, Found, Gold, compare, load_pack, measure, read_gold, records
 from harness.data.alignment.audit import Figures, Rate
 from harness.data.alignment.diff import Change, Side

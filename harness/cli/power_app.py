@@ -17,7 +17,7 @@ from harness.cli.options import Limit, ResultsFolder, TableOrJson, study_names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.outlook import Outlook
+    from harness.commands.power import Outlook
     from harness.study import Study
 
 
@@ -60,7 +60,7 @@ def power(
 
     Where a run of the study is finished, its own variances are taken; else usual ones, and the table says so.
     """
-    from harness.outlook import Assumed, outlook
+    from harness.commands.power import Assumed, outlook
 
     given = Assumed(
         changed=None if changed is None else changed / 100, seed_sd=None if seed_sd is None else seed_sd / 100
@@ -77,7 +77,7 @@ def _show(study: Study, rows: Sequence[Outlook]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.cli.commands import console
+    from harness.cli.console import console
 
     out = console()
     seeds = rows[0].seeds

@@ -18,10 +18,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
-from harness.cli.commands import console, quiet_stdout
-from harness.inspection import Given, Inspection, Shown
+from harness.cli.console import console, quiet_stdout
+from harness.commands.ablate import Ablation, Request
+from harness.commands.predictions import Given, Inspection, Shown
 from harness.report.escapes import visible
 
 # Characters of a prompt that are printed: its end is the question, what comes before are the shots.

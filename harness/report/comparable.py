@@ -1,8 +1,9 @@
 """Which rows of a leaderboard may be ranked together.
 
 Owns what makes entries comparable, the merging of entries that are the same checkpoints, and the entry over all tasks.
-Does not read records (see `harness.standing`) and ranks nothing (see `leaderboard`). Invariant: two entries of one
-group were asked the same prompts about the same items under the same conditions; nothing depends on their order.
+Does not read records (see `harness.commands.leaderboard`) and ranks nothing (see `leaderboard`). Invariant: two
+entries of one group were asked the same prompts about the same items under the same conditions; nothing depends on
+their order.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 r"""What a text becomes before it stands in a terminal, in Markdown or in LaTeX.
 
-Owns the escapes that several views share; those of HTML are in `page.shell`, those of XML in `gate.documents`.
+Owns the escapes that several views share; those of HTML are in `page.shell`, those of XML in `commands.regress`.
 Invariant: no name of an arm, a task or an item can command a terminal, add a column to a table or run a command of
 LaTeX.
 """

@@ -5,11 +5,11 @@ first cause), wording (causes in sentences), lineage (from a record to its sourc
 Nothing is run or written. Invariant: what is said follows from the ledger and the plan; no object has to be there.
 """
 
-from harness.explaining.chain import Cause, Past, Step, causes
-from harness.explaining.differences import Absent, Difference, differences, flatten
-from harness.explaining.lineage import Ancestor, ancestry
-from harness.explaining.records import Records, Use
-from harness.explaining.stages import Explanation, explain
+from harness.commands.explain.chain import Cause, Past, Step, causes
+from harness.commands.explain.differences import Absent, Difference, differences, flatten
+from harness.commands.explain.lineage import Ancestor, ancestry
+from harness.commands.explain.records import Records, Use
+from harness.commands.explain.stages import Explanation, explain
 
 __all__ = [
     "Absent",

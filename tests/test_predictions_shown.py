@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from harness.cli import predictions_output
+from harness.commands.predictions import Inspection, Shown
 from harness.errors import InputError
 from harness.evaluate.requests import Answer, Ask, Request
-from harness.inspection import Inspection, Shown
 from harness.store.files import write_jsonl
 from harness.study.choice import Choice, score_name
 

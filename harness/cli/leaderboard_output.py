@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from harness.cli.bars import Bars
-from harness.cli.commands import console, require_file
+from harness.cli.console import console, require_file
+from harness.commands.leaderboard import Request, standing
 from harness.errors import InputError
 from harness.report import leaderboard_page, leaderboard_views, published, published_views
-from harness.standing import Request, standing
 from harness.store import write_atomic
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.explaining.packs import pack_named
-from harness.explaining.records import Records
-from harness.explaining.wording import short
+from harness.commands.explain.packs import pack_named
+from harness.commands.explain.records import Records
+from harness.commands.explain.wording import short
 from harness.plan import Kind
 from harness.store import Record
 

@@ -49,8 +49,9 @@ def leaderboard(
 
     Only what was asked the same is ranked together; what was not is on a board of its own that says why.
     """
-    from harness.cli import standing_output
 
-    standing_output.leaderboard(
+    from harness.cli import leaderboard_output
+
+    leaderboard_output.leaderboard(
         tuple(results or [Path("results")]), task=task, metric=metric, format=format.value, html=html
     )

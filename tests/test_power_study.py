@@ -15,11 +15,11 @@ from test_controls import study as study_of
 from typer.testing import CliRunner
 
 from harness.cli.app import app
+from harness.commands.power import SIZES, Assumed, Origin, outlook
 from harness.compare import Design, Gap, planned
 from harness.compare.power import SEED_SD
 from harness.data import pocket
 from harness.errors import InputError
-from harness.outlook import SIZES, Assumed, Origin, outlook
 from harness.report import join
 from harness.store import Ledger, Record, Runs
 from harness.store.ledger import stage_key, stage_payload

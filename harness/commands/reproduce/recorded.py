@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness import explaining, layout
-from harness.ablation import Loaded
+from harness import layout
+from harness.commands import explain
+from harness.commands.ablate import Loaded
+from harness.commands.explain import Records
 from harness.errors import InputError
-from harness.explaining import Records
 from harness.plan import Kind
 from harness.progress import Progress
 from harness.store import Record, Run
@@ -90,7 +91,7 @@ def _recipe(name: str, file: Path, record: Record | None, progress: Progress) ->
             raise InputError(f"{why} The run has no record that holds it.")
         return found
     recipe = found
-    if found is None or explaining.differences(recorded, found.identity()):
+    if found is None or explain.differences(recorded, found.identity()):
         try:
             machine = found.machine.model_dump() if found else {}
             recipe = Recipe.model_validate({**recorded, "name": Path(name).stem, "machine": machine})
@@ -99,7 +100,7 @@ def _recipe(name: str, file: Path, record: Record | None, progress: Progress) ->
                 f"The recorded recipe '{name}' is not one that this version of harness understands"
                 f" ({_problems(error)})."
             ) from None
-        fields = explaining.differences(recorded, found.identity()) if found else ()
+        fields = explain.differences(recorded, found.identity()) if found else ()
         other = ", ".join(one.path for one in fields)
         progress.note(
             f"The recipe '{name}' is not the recorded one any more ({other}): the recorded one is used."

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 
 from harness import compare
+from harness.commands.regress.language import Check, Unit
 from harness.compare import Gap, Incomparable
-from harness.gate.language import Check, Unit
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 

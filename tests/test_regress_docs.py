@@ -13,10 +13,10 @@ import typer.main
 import yaml
 
 from harness import layout
-from harness.cli import gate_app
+from harness.cli import regress_app
 from harness.cli.app import app
+from harness.commands.regress.language import parse
 from harness.errors import InputError
-from harness.gate.language import parse
 from harness.study import load_study
 from harness.study.relabelled import with_packs
 
@@ -126,4 +126,4 @@ def test_the_names_of_packs_are_completed() -> None:
     for name in ("filter", "against"):
         found = options[name].shell_complete(None, "alignment@1")
         assert [one.value for one in found] == ["alignment@1.0.0", "alignment@1.1.0", "alignment@1.2.0"]
-    assert gate_app.pack_names("alignment@0") == ["alignment@0.1.0"]
+    assert regress_app.pack_names("alignment@0") == ["alignment@0.1.0"]

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import leaderboard_world as world
 import pandas as pd
 import pytest
-import standing_world as world
 from test_cli import files, harness, refused
 
-from harness import rebuilding
 from harness.canonical import digest
-from harness.cli import commands
+from harness.cli import ablate_output
+from harness.commands import report
 from harness.errors import InputError
 from harness.report import documents, join, markdown
 from harness.store import Record, Run, Runs, Store
@@ -37,7 +37,7 @@ def test_a_result_from_the_store_is_the_one_that_ablate_joined(tmp_path: Path) -
     heads = {name: world.head(world.INFOS[name]) for name in world.TASKS}
     records = Runs(tmp_path).records(run, Store(tmp_path).ledger)
     joined = join.assemble(study=study, choice=choice, infos=heads, records=records)
-    [again] = rebuilding.stored(tmp_path)
+    [again] = report.stored(tmp_path)
     assert again == joined
     assert again.tasks[0].gap == joined.tasks[0].gap
     assert documents.as_json(again) == documents.as_json(joined)
@@ -49,8 +49,8 @@ def test_reports_of_equal_stores_are_equal_byte_for_byte_wherever_they_lie(tmp_p
     for name in ("one", "another"):
         root, reports = tmp_path / name / "results", tmp_path / name / "reports"
         world.run(root)
-        for result in rebuilding.stored(root):
-            rebuilding.write(result, reports, root)
+        for result in report.stored(root):
+            report.write(result, reports, root)
         written.append({path.relative_to(reports): path.read_bytes() for path in reports.rglob("*") if path.is_file()})
     assert {"report.md", "report.csv", "report.json", "items.parquet"} <= {path.name for path in written[0]}
     assert written[0] == written[1]
@@ -61,14 +61,14 @@ def test_a_run_keeps_what_it_was_when_a_default_changes(tmp_path: Path, monkeypa
     from harness.study import Study
 
     run = world.run(tmp_path)
-    [before] = rebuilding.stored(tmp_path)
+    [before] = report.stored(tmp_path)
     own = load_study("pocket")[0].filter
     silent = {name: value for name, value in run.study.items() if name != "filter"}
     monkeypatch.setattr(Study.model_fields["filter"], "default", "alignment@9.0.0")
     Study.model_rebuild(force=True)
     try:
         assert Study.model_validate(silent).filter == "alignment@9.0.0", "a run that left it out would say another"
-        [after] = rebuilding.stored(tmp_path)
+        [after] = report.stored(tmp_path)
     finally:
         monkeypatch.undo()
         Study.model_rebuild(force=True)
@@ -77,7 +77,7 @@ def test_a_run_keeps_what_it_was_when_a_default_changes(tmp_path: Path, monkeypa
 
 def test_a_selection_keeps_its_name_when_the_usual_choice_changes(tmp_path: Path) -> None:
     run = world.run(tmp_path, limit=20, items=20)
-    [result] = rebuilding.stored(tmp_path)
+    [result] = report.stored(tmp_path)
     assert result.selection == run.selection == "limit-20_pocket_mmlu-pocket_drop"
 
 
@@ -86,28 +86,28 @@ def test_one_study_or_one_run_is_chosen_and_others_are_not_read(tmp_path: Path) 
     world.run(tmp_path, limit=20, items=20)
     broken = Runs(tmp_path).put(replace(world.run(tmp_path / "else", name="other"), records={}))
     broken.write_text("{}")
-    names = [f"{one.study}/{one.selection}" for one in rebuilding.stored(tmp_path, study="pocket")]
+    names = [f"{one.study}/{one.selection}" for one in report.stored(tmp_path, study="pocket")]
     assert names == ["pocket/limit-20_pocket_mmlu-pocket_drop", "pocket/pocket_mmlu-pocket_drop"]
-    assert len(list(rebuilding.stored(tmp_path, study=names[0]))) == 1
+    assert len(list(report.stored(tmp_path, study=names[0]))) == 1
     with pytest.raises(InputError, match="is no run"):
-        list(rebuilding.stored(tmp_path))
+        list(report.stored(tmp_path))
 
 
 @pytest.mark.parametrize("study", ["../pocket", "/", "pocket/", "pocket/../pocket", "runs/pocket", "*"])
 def test_a_study_named_like_a_path_is_no_study(tmp_path: Path, study: str) -> None:
     world.run(tmp_path)
     with pytest.raises(InputError, match="No run of study"):
-        list(rebuilding.stored(tmp_path, study=study))
+        list(report.stored(tmp_path, study=study))
 
 
 def test_an_unknown_study_names_the_nearest_and_an_empty_folder_says_what_makes_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"There are no runs in .*runs\. `harness ablate` makes one"):
-        list(rebuilding.stored(tmp_path))
+        list(report.stored(tmp_path))
     world.run(tmp_path)
     with pytest.raises(InputError, match=r"No run of study 'poket'.* Did you mean 'pocket'\?"):
-        list(rebuilding.stored(tmp_path, study="poket"))
+        list(report.stored(tmp_path, study="poket"))
     with pytest.raises(InputError, match=r"Did you mean 'pocket/pocket_mmlu-pocket_drop'\?"):
-        list(rebuilding.stored(tmp_path, study="pocket/pocket_mmlu-pocket_dorp"))
+        list(report.stored(tmp_path, study="pocket/pocket_mmlu-pocket_dorp"))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_run_of_another_version_is_said_to_be_one(tmp_path: Path, change: dict
     run = world.run(tmp_path)
     resealed(tmp_path, run, change)
     with pytest.raises(InputError, match=r"run 'pocket/.* was written by another version of harness.*harness ablate"):
-        list(rebuilding.stored(tmp_path))
+        list(report.stored(tmp_path))
 
 
 def test_a_fact_that_this_version_needs_and_a_record_lacks_is_named(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_fact_that_this_version_needs_and_a_record_lacks_is_named(tmp_path: Pa
 
     world.run(tmp_path, change=older)
     with pytest.raises(InputError, match=r"another version of harness: 'losses' is not in its records"):
-        list(rebuilding.stored(tmp_path))
+        list(report.stored(tmp_path))
 
 
 # --- the command -------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def test_every_format_prints_one_run_and_programs_get_no_two_at_once(
 ) -> None:
     world.run(tmp_path / "results")
     given: dict[str, Any] = {"results": tmp_path / "results", "reports": tmp_path / "reports", "format": format}
-    commands.report("", **given)
+    ablate_output.report("", **given)
     one = capsys.readouterr().out
     assert "pocket MMLU" in one or "pocket_mmlu" in one
     if format == "csv":
@@ -171,8 +171,8 @@ def test_every_format_prints_one_run_and_programs_get_no_two_at_once(
     written = files(tmp_path)
     if format in ("csv", "json"):
         with pytest.raises(InputError, match=f"--format {format} prints one report, and there are 2: pocket/limit-20"):
-            commands.report("", **given)
+            ablate_output.report("", **given)
         assert files(tmp_path) == written
     else:
-        commands.report("", **given)
+        ablate_output.report("", **given)
         assert capsys.readouterr().out.count("pocket MMLU") >= 2

@@ -112,7 +112,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     ):
         monkeypatch.setattr(owner, name, lambda _, *given, method=method: method(*given))
     # A made-up model is no folder that transformers loads.
-    monkeypatch.setattr("harness.ablation.opened", lambda folder: folder)
+    monkeypatch.setattr("harness.commands.ablate.opened", lambda folder: folder)
     return made
 
 

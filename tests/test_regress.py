@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.commands.regress.language import Gate, Unit, parse
+from harness.commands.regress.outcome import Outcome, Scores, Tested, judge
 from harness.compare import Gap, Incomparable, Reason
 from harness.errors import InputError
-from harness.gate.language import Gate, Unit, parse
-from harness.gate.outcome import Outcome, Scores, Tested, judge
 
 TASKS = ("mmlu", "bbh", "humaneval", "drop")
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.explaining.chain import Cause, is_unknown
-from harness.explaining.differences import Absent, Difference, flatten
+from harness.commands.explain.chain import Cause, is_unknown
+from harness.commands.explain.differences import Absent, Difference, flatten
 from harness.plan import Kind
 
 _SHORT = 12

@@ -12,11 +12,12 @@ import pytest
 from curation_study import HEAD
 from recorded_studies import planned, record_all, record_run, study_of
 
-from harness import explaining, plan, runner
+from harness import plan, runner
 from harness.canonical import digest
+from harness.commands import explain
+from harness.commands.explain import Absent, Explanation, Records, ancestry, differences, flatten
+from harness.commands.explain.records import makers
 from harness.errors import InputError
-from harness.explaining import Absent, Explanation, Records, ancestry, differences, flatten
-from harness.explaining.records import makers
 from harness.plan import Kind
 from harness.runner import State
 from harness.store import Store, tree_digest
@@ -39,7 +40,7 @@ def explained(study: Path, results: Path, stage: str = STAGE, *, until: str = ""
     ablation = planned(study, results)
     if until:
         record_all(ablation, before=until)
-    return explaining.explain(planned(study, results), Records(Store(results)), stage)
+    return explain.explain(planned(study, results), Records(Store(results)), stage)
 
 
 def harness(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,6 @@ recorded (the study of a run), again (the fresh store and the comparison). Invar
 read.
 """
 
-from harness.reproducing.again import Reproduction, Request, reproduce
+from harness.commands.reproduce.again import Reproduction, Request, reproduce
 
 __all__ = ["Reproduction", "Request", "reproduce"]

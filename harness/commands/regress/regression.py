@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from harness import ablation, compare
-from harness.ablation import Ablation
+from harness import compare
+from harness.commands import ablate
+from harness.commands.ablate import Ablation
+from harness.commands.regress.language import Gate, parse
+from harness.commands.regress.outcome import Outcome, Scores, Tested, judge
 from harness.compare import Incomparable
 from harness.errors import InputError
-from harness.gate.language import Gate, parse
-from harness.gate.outcome import Outcome, Scores, Tested, judge
 from harness.progress import Progress
 from harness.report.averages import TaskHead, counts
 from harness.report.result import Result
@@ -44,7 +45,7 @@ class Request:
         alpha: see `outcome.judge`.
     """
 
-    ablation: ablation.Request
+    ablation: ablate.Request
     new: str
     old: str = ""
     variant: str = ""

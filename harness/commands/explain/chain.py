@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.explaining.differences import Absent, Difference, differences
-from harness.explaining.records import Records
+from harness.commands.explain.differences import Absent, Difference, differences
+from harness.commands.explain.records import Records
 from harness.plan import Stage
 from harness.store import Record
 

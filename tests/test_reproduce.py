@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from recorded_studies import planned, record_all, record_run, study_of
 
-from harness import reproducing
+from harness.commands import reproduce
+from harness.commands.explain import Records
+from harness.commands.reproduce import Reproduction, Request
+from harness.commands.reproduce.recorded import loaded
 from harness.data import normal
 from harness.errors import InputError
-from harness.explaining import Records
 from harness.progress import Silent
-from harness.reproducing import Reproduction, Request
-from harness.reproducing.recorded import loaded
 from harness.store import Record, Store, tree_digest
 
 REAL = ("chats", "clean", "label", "variant")
@@ -59,7 +59,7 @@ def record_of(results: Path, stage: str = STAGE) -> Record:
 def again(results: Path, study: Path, stage: str = STAGE, **options: bool) -> Reproduction:
     key = record_of(results, stage).key
     folder = results.parent / "again"
-    return reproducing.reproduce(
+    return reproduce.reproduce(
         Request(record=key[:12], results=results, folder=folder, study_file=study, **options), Silent()
     )
 
@@ -131,7 +131,7 @@ def test_a_folder_that_holds_something_else_is_refused_and_the_same_command_cont
     with pytest.raises(InputError, match="not empty"):
         again(results, study, "variant/random")
     with pytest.raises(InputError, match="not empty"):
-        reproducing.reproduce(
+        reproduce.reproduce(
             Request(record=record_of(results).key, results=results, folder=results, study_file=study), Silent()
         )
 
@@ -140,7 +140,7 @@ def test_a_record_of_no_run_is_refused_with_what_to_do(study: Path, results: Pat
     key = record_of(results).key
     shutil.rmtree(results / "runs")
     with pytest.raises(InputError, match="harness ablate"):
-        reproducing.reproduce(Request(record=key, results=results), Silent())
+        reproduce.reproduce(Request(record=key, results=results), Silent())
 
 
 def test_files_beside_a_study_file_that_is_not_named_are_asked_for(
@@ -149,11 +149,11 @@ def test_files_beside_a_study_file_that_is_not_named_are_asked_for(
     key = record_of(results).key
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"'garden.jsonl' beside its own file.*--study FILE"):
-        reproducing.reproduce(Request(record=key, results=results), Silent())
+        reproduce.reproduce(Request(record=key, results=results), Silent())
     with pytest.raises(InputError, match="is no file"):
-        reproducing.reproduce(Request(record=key, results=results, study_file=tmp_path / "none.toml"), Silent())
+        reproduce.reproduce(Request(record=key, results=results, study_file=tmp_path / "none.toml"), Silent())
     monkeypatch.chdir(study.parent)
-    found = reproducing.reproduce(Request(record=key, results=results, folder=tmp_path / "again"), Silent())
+    found = reproduce.reproduce(Request(record=key, results=results, folder=tmp_path / "again"), Silent())
     assert found.identical, "the working directory is looked at too"
 
 
@@ -185,7 +185,7 @@ def test_arms_of_controls_and_of_a_gate_are_planned_as_they_were(tmp_path: Path)
         for number, stage in enumerate(stages):
             key = record_of(tmp_path / name, stage).key
             folder = tmp_path / f"{name}-{number}"
-            found = reproducing.reproduce(
+            found = reproduce.reproduce(
                 Request(record=key, results=tmp_path / name, folder=folder, study_file=study), Silent()
             )
             assert found.identical and found.made.key == key and found.drift == ()

@@ -103,11 +103,11 @@ def regress(
     One variant is built under both versions. Only what differs is trained and evaluated; where both leave the same
     chats, nothing is.
     """
-    from harness.ablation import Request
-    from harness.cli import gate_output
-    from harness.gate import regression
+    from harness.cli import regress_output
+    from harness.commands.ablate import Request
+    from harness.commands.regress import regression
 
-    gate_output.regress(
+    regress_output.regress(
         regression.Request(
             ablation=Request(
                 study=study,

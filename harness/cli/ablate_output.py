@@ -1,4 +1,4 @@
-"""What the commands print.
+"""What `harness ablate`, `rescore`, `report`, `studies` and `tasks` print.
 
 Owns the way from a use case to stdout and to the report files. Invariant: with --format json stdout is one
 JSON document and nothing else.
@@ -6,21 +6,20 @@ JSON document and nothing else.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness import layout, rebuilding
+from harness import layout
 from harness import trackers as tracking
-from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
+from harness.cli.console import console, quiet_stdout
+from harness.commands.ablate import Ablation, Request
+from harness.commands.report import stored, write
 from harness.errors import InputError
 from harness.evaluate import catalog
 from harness.report import documents, graph, latex, markdown, terminal
@@ -46,7 +45,7 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool, track
     if dry_run:
         plan(ablation)
         return
-    folder = rebuilding.write(result, reports, request.results)
+    folder = write(result, reports, request.results)
     show(result, format)
     total = len(ablation.stages)
     with quiet_stdout():
@@ -62,12 +61,12 @@ def report(study: str, *, results: Path, reports: Path, format: str) -> None:
     layout.require_folders(results=results, data_dir=None)
     if reports.exists() and not reports.is_dir():
         raise InputError(f"--reports {reports} is a file; give a folder.")
-    found = list(rebuilding.stored(results, study=study))
+    found = list(stored(results, study=study))
     if format in ("json", "csv") and len(found) > 1:
         names = ", ".join(result.run for result in found)
         raise InputError(f"--format {format} prints one report, and there are {len(found)}: {names}. Name one.")
     for result in found:
-        folder = rebuilding.write(result, reports, results)
+        folder = write(result, reports, results)
         show(result, format)
         # Not wrapped: it is there to be opened.
         Console(stderr=True).print(f"Report: {folder / 'index.html'}", markup=False, highlight=False, soft_wrap=True)
@@ -88,20 +87,6 @@ def show(result: Result, format: str) -> None:
         }
         sys.stdout.write(views[format](result))
     sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def quiet_stdout() -> Iterator[None]:
-    """Send what libraries print on stdout, also from C, to stderr: stdout is for the result alone."""
-    sys.stdout.flush()
-    saved = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(saved, 1)
-        os.close(saved)
 
 
 def plan(ablation: Ablation) -> None:
@@ -184,41 +169,3 @@ def tasks() -> None:
         f"Each is defined under the profiles {', '.join(profiles)} (--profile), safety tasks as they are alone."
     )
     console().print("Any other task of lm-eval goes by its name there; --tasks-path DIR brings your own.")
-
-
-class Results(Console):
-    """The console for results: the title of a table is as wide as the console, and a closed pipe is no failure."""
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        """Print as `Console.print` does, titles of tables before them: a table breaks its own at its own width."""
-        for one in objects:
-            if isinstance(one, Table) and one.title is not None:
-                title = one.title
-                super().print(self.render_str(title) if isinstance(title, str) else title, style="italic")
-                one.title = None
-            super().print(one, **options)
-
-    def on_broken_pipe(self) -> None:
-        """Leave it to `main`, as for what is written without a console."""
-        raise BrokenPipeError
-
-
-def console() -> Results:
-    """Return the console for results: 80 columns wherever the width is unknown."""
-    if sys.stdout.isatty():
-        return Results()
-    columns = os.environ.get("COLUMNS", "")
-    return Results(width=int(columns) if columns.isdecimal() and int(columns) else 80)
-
-
-def require_file(option: str, path: Path) -> None:
-    """Refuse a path at which no file can be written, before any work.
-
-    Raises:
-        InputError: it is a folder or no plain file, or what should be its folder is a file.
-    """
-    if path.exists() and not path.is_file():
-        raise InputError(f"{option} {path} is no file that can be replaced; give the path of a file.")
-    above = next(folder for folder in path.resolve().parents if folder.exists())
-    if not above.is_dir():
-        raise InputError(f"{option} {path}: {above} is a file; give a file in a folder.")

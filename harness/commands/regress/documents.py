@@ -11,10 +11,10 @@ import re
 from typing import Any
 from xml.etree import ElementTree
 
+from harness.commands.regress import wording
+from harness.commands.regress.outcome import Outcome
+from harness.commands.regress.regression import Arm, Line, Verdict
 from harness.compare import Gap, Incomparable
-from harness.gate import wording
-from harness.gate.outcome import Outcome
-from harness.gate.regression import Arm, Line, Verdict
 from harness.report.escapes import visible
 
 # XML 1.0, section 2.2: what a document may not contain, escaped or not.

@@ -11,13 +11,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from test_gate import said, scores, simulated
+from test_regress import said, scores, simulated
 
-from harness.cli import gate_output
+from harness.cli import regress_output
+from harness.commands.regress import documents, wording
+from harness.commands.regress.outcome import Outcome, Scores, Tested
+from harness.commands.regress.regression import Arm, Line, Verdict
 from harness.compare import Incomparable, Reason
-from harness.gate import documents, wording
-from harness.gate.outcome import Outcome, Scores, Tested
-from harness.gate.regression import Arm, Line, Verdict
 from harness.report.escapes import visible
 
 # junit-10.xsd of Jenkins' xUnit plugin: element -> (attributes it must have, those it may have, elements inside).
@@ -288,7 +288,7 @@ def test_equal_verdicts_give_equal_bytes(view: Any) -> None:
 
 def test_the_table_fits_80_columns_and_cuts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     found = verdict("mmlu: -12.5%, *: -3%", strict=True, **ALL)
-    gate_output._print(found)
+    regress_output._print(found)
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     assert "…" not in out
@@ -298,5 +298,5 @@ def test_the_table_fits_80_columns_and_cuts_nothing(capsys: pytest.CaptureFixtur
 
 
 def test_the_terminal_is_not_commanded_by_names_or_items(capsys: pytest.CaptureFixture[str]) -> None:
-    gate_output._print(renamed(HOSTILE))
+    regress_output._print(renamed(HOSTILE))
     assert not set(capsys.readouterr().out) & {"\x1b", "\x00", "\u202e"}

@@ -15,13 +15,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness import rebuilding
-from harness.cli import commands
+from harness.cli import ablate_output
 from harness.cli.bars import Bars
-from harness.cli.commands import console, quiet_stdout, require_file
+from harness.cli.console import console, quiet_stdout, require_file
+from harness.commands import report
+from harness.commands.regress import documents, wording
+from harness.commands.regress.regression import Regression, Request, Verdict
 from harness.errors import InputError
-from harness.gate import documents, wording
-from harness.gate.regression import Regression, Request, Verdict
 from harness.report.escapes import visible
 from harness.store import write_atomic
 
@@ -38,10 +38,10 @@ def regress(
     if dry_run:
         if regression.unchanged():
             bars.note("The two versions leave the same chats: nothing to train.")
-        commands.plan(regression.ablation)
+        ablate_output.plan(regression.ablation)
         return
     if result is not None:
-        folder = rebuilding.write(result, reports, request.ablation.results)
+        folder = report.write(result, reports, request.ablation.results)
     if junit is not None:
         write_atomic(junit, documents.as_junit(verdict))
     if summary is not None:

@@ -1,6 +1,6 @@
 """A record made again in a fresh store, and compared with what was recorded.
 
-Owns what of today's world is not as recorded, the fresh folder, and the comparison. Runs nothing itself (`ablation`).
+Owns what of today's world is not as recorded, the fresh folder, and the comparison. Runs nothing itself (`ablate`).
 Invariant: the store of the record is only read, never written.
 """
 
@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import ablation, explaining, layout
-from harness.ablation import Ablation, require_packages
+from harness import layout
+from harness.commands import ablate, explain
+from harness.commands.ablate import Ablation, require_packages
+from harness.commands.explain import Difference, Records
+from harness.commands.explain.chain import readable, without_inputs
+from harness.commands.explain.stages import before
+from harness.commands.explain.wording import said
+from harness.commands.reproduce import recorded
 from harness.errors import InputError
-from harness.explaining import Difference, Records
-from harness.explaining.chain import readable, without_inputs
-from harness.explaining.stages import before
-from harness.explaining.wording import said
 from harness.plan import VERSIONS, Kind, Stage
 from harness.progress import Progress
-from harness.reproducing import recorded
 from harness.store import Record, Run, Store, sha256_of, tree_digest, write_atomic
 from harness.store.files import tree_files
 from harness.store.ledger import stage_payload
@@ -124,7 +125,7 @@ def reproduce(request: Request, progress: Progress) -> Reproduction:
         drift=tuple(drift),
         copied=copied,
         first=next((one for one in made_again[:-1] if _came_out_differently(one, planned, run, records)), None),
-        facts=explaining.differences(record.facts, json.loads(json.dumps(made.facts))),
+        facts=explain.differences(record.facts, json.loads(json.dumps(made.facts))),
         files=_differing_files(records.store.objects.path(record.output), record, planned.store, made),
     )
 
@@ -143,10 +144,10 @@ def _place(records: Records, record: Record) -> tuple[Run, str]:
     return run, uses[0].stages[0]
 
 
-def _as_ablation(request: Request, run: Run, folder: Path) -> ablation.Request:
+def _as_ablation(request: Request, run: Run, folder: Path) -> ablate.Request:
     """Return what was asked of the study in the run."""
     choice = run.choice
-    return ablation.Request(
+    return ablate.Request(
         study=str(run.study["name"]),
         pair=(choice["reference"], choice["treated"]),
         seeds=len(choice["seeds"]),
@@ -172,8 +173,8 @@ def _drift(stage: Stage, records: Records, run: Run) -> tuple[str, ...]:
         settings=json.loads(json.dumps(stage.settings)),
         inputs=dict.fromkeys(stage.inputs, ""),
     )
-    fields = explaining.differences(without_inputs(record.payload), without_inputs(now))
-    roles = explaining.differences({"inputs": sorted(record.payload["inputs"])}, {"inputs": sorted(stage.inputs)})
+    fields = explain.differences(without_inputs(record.payload), without_inputs(now))
+    roles = explain.differences({"inputs": sorted(record.payload["inputs"])}, {"inputs": sorted(stage.inputs)})
     sentences = [said(one, stage.kind, now, {}) for one in readable(fields)]
     sentences += ["it reads other stages than recorded"] if roles else []
     return tuple(f"{stage.name}: {sentence}" for sentence in sentences)

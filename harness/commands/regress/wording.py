@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.commands.regress.outcome import Outcome, Tested
+from harness.commands.regress.regression import Arm, Line, Verdict
 from harness.compare import Gap, Incomparable
-from harness.gate.outcome import Outcome, Tested
-from harness.gate.regression import Arm, Line, Verdict
 from harness.report.numbers import absolute, counted, percent, probability
 
 _SHOWN = 5

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.ablation import Ablation
+from harness.commands.ablate import Ablation
+from harness.commands.explain.chain import Cause, Past, Step, causes, is_unknown
+from harness.commands.explain.packs import pack_named
+from harness.commands.explain.records import Records, Use
+from harness.commands.explain.wording import because
 from harness.errors import InputError, nearest
-from harness.explaining.chain import Cause, Past, Step, causes, is_unknown
-from harness.explaining.packs import pack_named
-from harness.explaining.records import Records, Use
-from harness.explaining.wording import because
 from harness.plan import Kind, Stage
 from harness.runner import State
 from harness.store import Record, stage_key

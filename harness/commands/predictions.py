@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.ablation import Ablation
+from harness.commands.ablate import Ablation
 from harness.errors import InputError
 from harness.evaluate.requests import Request
 from harness.store.files import read_jsonl
