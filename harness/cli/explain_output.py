@@ -1,7 +1,7 @@
 """What `harness explain` and `harness reproduce` print.
 
-Owns the way from `commands.explain` and `.reproduce` to stdout. Invariant: with --format json stdout is one JSON document
-and nothing else.
+Owns the way from `commands.explain` and `.reproduce` to stdout. Invariant: with --format json stdout is one JSON
+document and nothing else.
 """
 
 from __future__ import annotations
