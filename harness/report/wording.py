@@ -145,7 +145,9 @@ def _judging(result: Result) -> list[str]:
         f" both one-sided tests show the gap to be within the margin{', corrected alike' if family else ''}."
     ]
     if result.primary and len(judged) > len(result.profiles):
-        lines.append("The primary task is tested first and by itself, the others only once it is settled.")
+        lines.append(
+            "The primary task is tested first and by itself, the others only once it is settled by the same test."
+        )
     if result.rule.primary and not result.primary:
         lines.append(f"The study's primary task, {result.rule.primary}, was not asked.")
     if any(row.judgement and row.judgement.smallest is not None for row in judged):
