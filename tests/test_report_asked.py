@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from test_report_averages import assembled
-from test_report_seen import ITEMS
+from test_report_seen import ITEMS, seen_of
 
 from harness import compare
 from harness.compare import Reason, Verdict
@@ -87,6 +87,17 @@ def test_a_subtask_that_one_arm_lacks_is_a_part_that_is_not_compared() -> None:
     assert isinstance(large.gap, compare.Gap)
     assert isinstance(small.gap, compare.Incomparable)
     assert small.gap.example == ITEMS[-1]
+
+
+@pytest.mark.parametrize("arm", ["aligned", "clean"])
+def test_without_the_seen_items_arms_are_not_intersected_either(arm: str) -> None:
+    shown = assembled(
+        lambda name, facts: without_last(facts) if name.startswith(f"score/{arm}/") else facts,
+        exposures={"aligned": {"pocket_mmlu": ITEMS[:2]}},
+    )
+    without = seen_of(shown).gap_without
+    assert isinstance(without, compare.Incomparable)
+    assert without.example == ITEMS[-1]
 
 
 def test_a_share_of_answers_without_an_extraction_is_over_all_seeds_also_where_one_has_fewer_items() -> None:

@@ -382,10 +382,11 @@ def _seen(
         return set() if arm == BASE_ARM else set(records[f"exposure/{arm}"].facts["items"].get(task, ()))
 
     reference, treated = of(choice.reference), of(choice.treated)
-    unseen = set(arms[choice.reference].items) - reference - treated
+    pair = arms[choice.reference], arms[choice.treated]
+    unseen = {*pair[0].items, *pair[1].items} - reference - treated
     without = None
-    if (reference or treated) and not unseen.isdisjoint(arms[choice.treated].items):
-        without = averaged.gap(arms[choice.reference].only(unseen), arms[choice.treated].only(unseen))
+    if (reference or treated) and not any(unseen.isdisjoint(arm.items) for arm in pair):
+        without = averaged.gap(pair[0].only(unseen), pair[1].only(unseen))
     return Seen(
         words=int(records["overlap"].facts["words"]),
         reference_only=tuple(sorted(reference - treated)),
