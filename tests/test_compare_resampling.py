@@ -139,3 +139,6 @@ def test_a_reference_that_may_be_drawn_as_zero_has_no_relative_interval() -> Non
             crossed(bad, bad, seed=0)
     with pytest.raises(InputError, match="pair the arms first"):
         crossed(np.zeros((2, 3)), np.zeros((2, 4)), seed=0)
+    for asked in ({"resamples": 1}, {"confidence": 1.5}, {"confidence": math.nan}):
+        with pytest.raises(InputError, match="resamples at confidence"):
+            crossed(np.zeros((2, 3)), np.zeros((2, 3)), seed=0, **asked)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped]
 
 from harness.compare import Components, Design, Method, gap, judge, planned
+from harness.compare.degrees import degrees_of, kurtosis_of
 from harness.compare.power import chance, items_needed, seeds_needed, smallest, smallest_called
 from harness.errors import InputError
 from harness.randomness import rng
@@ -72,8 +75,51 @@ def test_more_seeds_and_more_items_never_need_a_larger_effect() -> None:
     by_clusters = [planned(Design(items=1000, seeds=3, clusters=clusters)) for clusters in (3, 10, 100, 1000)]
     for effects in (by_seeds, by_items, by_clusters):
         assert effects == sorted(effects, reverse=True)
+    for changed, kurtosis in itertools.product((0.005, 0.04, 0.3), (3.0, 40.0)):
+        few = Design(items=10, seeds=2, changed=changed, kurtosis=kurtosis, persists=0.3)
+        more_items = [planned(replace(few, items=items)) for items in (10, 20, 40, 80, 160, 640)]
+        more_seeds = [planned(replace(few, seeds=seeds)) for seeds in range(2, 12)]
+        assert more_items == sorted(more_items, reverse=True)
+        assert more_seeds == sorted(more_seeds, reverse=True)
     assert planned(Design(items=1000, seeds=3, inflation=4.0)) > planned(Design(items=1000, seeds=3))
     assert planned(Design(items=1000, seeds=3, persists=1.0)) > planned(Design(items=1000, seeds=3))
+
+
+# --- where a gap is larger than what changes anyway ---------------------------------------------------------
+
+
+def test_a_gap_cannot_be_smaller_than_the_items_that_it_takes_to_show_one() -> None:
+    # Of 40 items 6 have to change one way, as by an exact sign test, however few change between two runs.
+    for changed in (0.001, 0.01, 0.04):
+        assert 6 / 40 < planned(Design(items=40, seeds=1, changed=changed)) < 0.25
+    # At 20 changes among 14,042 items there is no such limit.
+    assert planned(Design(items=MMLU, seeds=1, changed=0.01)) == pytest.approx(2.8 * math.sqrt(0.01 / MMLU), rel=0.02)
+
+
+@pytest.mark.parametrize(("items", "seeds"), [(20, 3), (40, 1), (40, 3), (40, 5), (100, 3)])
+@pytest.mark.parametrize("stay", [True, False])
+def test_a_gap_among_few_items_is_called_about_as_often_as_planned(items: int, seeds: int, stay: bool) -> None:
+    # Two runs differ on 4 % of the items, and these are few of all: what pocket MMLU was measured with at 210 items.
+    effect = planned(Design(items=items, seeds=seeds, changed=0.04, kurtosis=39.0, persists=0.3, seed_sd=0.007))
+    called, trials = 0, 200
+    for study in range(trials):
+        g = rng(study, "few items")
+        stays, changes = g.random((2, 1, items)) < 0.006, g.random((2, seeds, items)) < 0.014
+        arms = (stays | changes).astype(float)
+        arms[1] = np.maximum(arms[1], g.random((1 if stay else seeds, items)) < effect)
+        called += gap(arms[0], arms[1]).low > 0
+    assert called / trials >= 0.75, "of one kind or the other, the items that a gap takes stay the same or do not"
+    if stay:
+        assert called / trials <= 0.95
+
+
+def test_the_kurtosis_behind_degrees_of_freedom_gives_them_back() -> None:
+    for effective, degrees in itertools.product((12.0, 57.3, 210.0, 14042.0), (2.0, 5.75, 9.5)):
+        assert degrees_of(effective, kurtosis_of(effective, degrees) / effective) == pytest.approx(degrees)
+        assert kurtosis_of(effective, effective - 1) == 3.0
+    # 8 equal changes among very many items: as many degrees of freedom.
+    assert degrees_of(1e9, 1 / 8) == pytest.approx(8, rel=1e-3)
+    assert degrees_of(1.5, 0.9) == 0.5
 
 
 def noisy(seeds: int, *, items: int = 500, luck: float = 0.01) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
@@ -138,6 +184,8 @@ def test_where_nothing_varied_or_one_cluster_holds_all_nothing_is_promised() -> 
         {"seed_sd": 1.3},
         {"persists": 2.0},
         {"inflation": 0.5},
+        {"kurtosis": 2.0},
+        {"kurtosis": math.inf},
     ],
 )
 def test_a_design_that_is_none_is_refused(bad: dict[str, float]) -> None:

@@ -9,15 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_controls import HEADS, chosen, drawn
 from test_controls import study as study_of
 from typer.testing import CliRunner
 
 from harness.cli.app import app
-from harness.commands.power import SIZES, Assumed, Origin, outlook
+from harness.commands.power import SIZES, Assumed, Origin, _as_measured, outlook
 from harness.compare import Design, Gap, planned
-from harness.compare.power import SEED_SD
+from harness.compare import gap as compare_gap
+from harness.compare.power import SEED_SD, smallest_called
 from harness.data import pocket
 from harness.errors import InputError
 from harness.report import join
@@ -28,13 +30,13 @@ from harness.study import load_study
 NOWHERE = Path("/nonexistent")
 
 
-def stored(root: Path, rates: Mapping[str, float], *, limit: int | None = None, seeds: int | None = None) -> Any:
+def stored(root: Path, rates: Mapping[str, float], **asked: Any) -> Any:
     """Keep a finished run of a pocket study of two tasks in a store; return its result."""
     own = study_of()
-    choice = chosen(own, limit=limit, seeds=seeds)
+    choice = chosen(own, **asked)
     places, found = {}, {}
     for name, one in drawn(own, choice, rates, sd=0.02).items():
-        payload = stage_payload(kind="score", version=1, settings={"name": name, "limit": limit}, inputs={})
+        payload = stage_payload(kind="score", version=1, settings={"name": name} | asked, inputs={})
         record = Record(key=stage_key(payload), payload=payload, output="0" * 64, facts=one.facts)
         Ledger(root / "ledger").put(record)
         places[name], found[name] = ("score", record.key), record
@@ -115,6 +117,29 @@ def test_a_finished_run_gives_the_variances_and_at_its_own_size_the_smallest_gap
         assert many < few
 
 
+def test_of_a_few_items_a_gap_changes_more_than_two_runs_do_and_the_few_that_changed_do_not_set_its_size(
+    tmp_path: Path,
+) -> None:
+    stored(tmp_path, {"clean": 0.51})
+    for limit, exact in ((10, 6 / 10), (20, 6 / 20), (40, 6 / 40)):
+        [row, *_] = outlook("pocket", results=tmp_path, limit=limit)[1]
+        assert (row.items, row.measured) == (limit, True)
+        assert row.changed is not None
+        assert row.changed < 0.08
+        assert row.smallest is not None
+        # A sign test needs 6 changes one way; seeds make finer steps than that, and training luck coarser ones.
+        assert 0.7 * exact < row.smallest < 1.3 * exact
+
+
+def test_more_items_than_a_run_had_come_in_more_clusters_and_fewer_in_as_many_as_there_are() -> None:
+    g = np.random.default_rng(0)
+    arms = [(g.random((3, 240)) < g.beta(0.5, 0.5, 240)).astype(float) for _ in range(2)]
+    gap = compare_gap(arms[0], arms[1], [f"c{item // 8}" for item in range(240)])
+    assert [_as_measured(gap, items).clusters for items in (16, 30, 120, 240, 480)] == [16, 30, 30, 30, 60]
+    at_its_size = planned(replace(_as_measured(gap, 240), seeds=3))
+    assert at_its_size == pytest.approx(smallest_called(gap), rel=0.03)
+
+
 def test_a_run_with_fewer_items_gives_its_variances_but_not_its_size(tmp_path: Path) -> None:
     stored(tmp_path, {}, limit=240)
     rows = {row.task: row for row in outlook("pocket", results=tmp_path)[1]}
@@ -122,6 +147,16 @@ def test_a_run_with_fewer_items_gives_its_variances_but_not_its_size(tmp_path: P
     assert rows["pocket_mmlu"].measured
     same = {row.task: row for row in outlook("pocket", limit=240, results=tmp_path)[1]}
     assert (same["pocket_mmlu"].items, same["pocket_mmlu"].origin) == (240, Origin.RUN)
+
+
+def test_a_run_against_the_base_measures_nothing_of_two_trained_arms(tmp_path: Path) -> None:
+    stored(tmp_path, {"base": 0.2, "clean": 0.55}, pair=("base", "clean"))
+    assert not any(row.measured for row in outlook("pocket", results=tmp_path)[1])
+    stored(tmp_path, {"clean": 0.55}, seeds=1)
+    [row, *_] = outlook("pocket", results=tmp_path)[1]
+    assert row.measured
+    assert row.changed is not None
+    assert row.changed < 0.2
 
 
 def test_of_one_seed_training_luck_is_assumed(tmp_path: Path) -> None:

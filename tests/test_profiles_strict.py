@@ -9,6 +9,7 @@ import random
 import re
 import string
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -321,8 +322,8 @@ def test_the_share_of_answers_without_a_program_is_over_all_samples_of_an_item()
     assert strict_code.unextracted(["t"], [["", "def f(): return 1\n", "", "x"]]) == 0.5
 
 
-def test_no_answer_however_odd_makes_scoring_fail() -> None:
-    draw = random.Random(7)
+def test_no_answer_however_odd_makes_scoring_fail_or_gives_what_is_no_score() -> None:
+    draw, found = random.Random(7), Counter[str]()
     pieces = [
         *string.printable,
         "the answer is ",
@@ -338,6 +339,14 @@ def test_no_answer_however_odd_makes_scoring_fail() -> None:
     for _ in range(300):
         text = "".join(draw.choices(pieces, k=draw.randrange(40)))
         for target in ("(A)", "-3", "Yes", "] )", "a b"):
-            strict_reasoning.answer({"target": target}, [text])
-        strict_reading.answer({"answers": [["3"], ["x", "y"]]}, [text])
-        strict_code.program(PROMPT, text, "area")
+            worked = strict_reasoning.answer({"target": target}, [text])
+            assert (worked["exact_match"], worked["unextracted"]) in ((0, 0), (1, 0), (0, 1))
+            found["worked"] += worked["unextracted"] == 0
+        read = strict_reading.answer({"answers": [["3"], ["x", "y"]]}, [text])
+        assert 0 <= read["em"] <= read["f1"] <= 1
+        assert read["unextracted"] in (0, 1) and read["unextracted"] * read["f1"] == 0
+        found["read"] += read["unextracted"] == 0
+        program = strict_code.program(PROMPT, text, "area")
+        assert program == "" or function(program, "area").body
+        found["program"] += program != ""
+    assert all(0 < found[kind] < most for kind, most in (("worked", 1500), ("read", 300), ("program", 300))), found

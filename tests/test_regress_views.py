@@ -114,6 +114,12 @@ def test_the_same_chats_pass_strictly() -> None:
 # --- sentences -------------------------------------------------------------------------------------------
 
 
+def test_the_correction_is_said_to_be_over_the_tasks_that_were_tested() -> None:
+    found = verdict("mmlu: -3%, bbh: -3%, humaneval: -3%", **ALL)
+    assert sum(line.tested.held is not None for line in found.lines) == 2
+    assert any("Holm over 2 tasks, alpha" in note for note in wording.notes(found))
+
+
 def test_a_failure_says_value_interval_margin_p_and_which_items_changed() -> None:
     found = verdict(mmlu=LOST)
     text = " ".join(wording.reasons(found.lines[0], found))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from test_report import arm, everywhere, printed, result, task, words
+from test_report import arm, everywhere, incomparable, printed, result, task, words
 
 from harness import compare
-from harness.report import documents
+from harness.report import documents, wording
 from harness.report.averages import Average
 from harness.report.result import Control, ControlKind, TaskRow
+from harness.study.judging import Rule
 
 
 def random_control(row: TaskRow) -> Control:
@@ -80,3 +82,49 @@ def test_between_two_single_checkpoints_the_exact_test_of_flipped_items_is_print
     assert average.flips(one, arm_of("b", [1, 1, 1, 1, 1, 0.5, 1, 1])) is None, "partial credit has no such test"
     assert average.flips(one, arm_of("b", [1] * 8, [0] * 8)) is None, "of several runs it would pool what differs"
     assert "McNemar" not in printed(result(task()))
+
+
+# --- the rule of the verdicts ------------------------------------------------------------------------------
+
+
+def rule_said(*names: str, apart: int = 0, primary: str = "", strict: int = 0) -> str:
+    """Return the sentence on verdicts over tasks of these names.
+
+    Args:
+        apart: how many of them do not pair, from the last.
+        strict: how many of them stand under a second profile too.
+    """
+    rows = [task(name, title=name) for name in names]
+    rows += [replace(task(f"{name}_strict", title=name), profile="strict") for name in names[:strict]]
+    rows = [replace(row, gap=incomparable()) if place >= len(rows) - apart else row for place, row in enumerate(rows)]
+    judged = compare.judge({row.task: row.gap for row in rows}).tasks
+    shown = result(
+        *(replace(row, judgement=judged[row.task]) for row in rows),
+        profiles=("lm-eval", "strict") if strict else ("lm-eval",),
+        rule=Rule(primary=primary or None),
+        primary=primary or None,
+    )
+    return next(line for line in wording.footnotes(shown) if line.startswith("Verdicts:"))
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "said"),
+    [
+        ("abcd", {}, "where p, corrected over the 4 tasks (Holm), is"),
+        ("abcd", {"apart": 1}, "where p, corrected over the 3 tasks that pair (Holm), is"),
+        ("abcd", {"primary": "a"}, "where p, corrected over the 3 tasks beside the primary one (Holm), is"),
+        ("abcd", {"primary": "d", "apart": 1}, "over the 3 tasks beside the primary one that pair (Holm), is"),
+        ("ab", {"primary": "a"}, "where p is"),
+        ("ab", {"apart": 1}, "where p is"),
+        ("a", {}, "where p is"),
+        ("abc", {"strict": 3}, "where p, corrected over the 3 tasks of each profile (Holm), is"),
+        ("abc", {"strict": 3, "primary": "a"}, "over the 2 tasks of each profile beside the primary one (Holm), is"),
+        ("abc", {"strict": 3, "apart": 1}, "where p, corrected over the tasks of each profile that pair (Holm), is"),
+    ],
+)
+def test_the_correction_is_said_to_be_over_the_tasks_that_it_was_made_over(
+    names: str, options: dict[str, Any], said: str
+) -> None:
+    line = rule_said(*names, **options)
+    assert said in line
+    assert ("corrected alike" in line) is ("(Holm)" in said)

@@ -81,7 +81,7 @@ def test_several_seeds_need_no_such_words() -> None:
         (Verdict.IMPROVED, Why.CALLED_WITHIN_MARGIN, "improved, by less than the margin"),
         (Verdict.INCONCLUSIVE, Why.TOO_UNCERTAIN, "inconclusive"),
         (Verdict.INCONCLUSIVE, Why.NOT_AFTER_CORRECTION, "inconclusive, once corrected over the tasks"),
-        (Verdict.INCONCLUSIVE, Why.PRIMARY_FIRST, "inconclusive, as long as the primary task is"),
+        (Verdict.INCONCLUSIVE, Why.PRIMARY_FIRST, "inconclusive, the primary task comes first"),
     ],
 )
 def test_what_a_verdict_rests_on_is_said_where_it_limits_it(verdict: Verdict, why: Why, text: str) -> None:

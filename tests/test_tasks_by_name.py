@@ -78,6 +78,15 @@ def test_a_task_of_lm_evals_install_is_known_by_its_name(
     assert info.higher_is_better is (primary != "word_perplexity")
 
 
+def test_the_direction_is_that_of_the_metric_that_a_task_is_compared_by(tmp_path: Path) -> None:
+    metrics = [{"metric": "acc", "higher_is_better": True}, {"metric": "wrong", "higher_is_better": False}]
+    first = declare(tmp_path, "first", metric_list=metrics)
+    second = declare(tmp_path, "second", metric_list=metrics, metadata={"primary": "wrong"})
+    assert (first.primary, first.higher_is_better) == ("acc", True)
+    assert (second.primary, second.higher_is_better) == ("wrong", False)
+    assert not declare(tmp_path, "third", metadata={"primary": "brier_score"}).higher_is_better
+
+
 def test_an_unknown_name_suggests_one_of_lm_evals_or_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Did you mean 'gsm8k'"):
         catalog.definition("gsm8kk")

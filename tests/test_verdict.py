@@ -216,6 +216,16 @@ def test_one_seed_in_either_arm_never_yields_a_verdict_about_the_data(found: Gap
     assert mixed.scope is Claim.CHECKPOINTS
 
 
+def test_an_improved_primary_task_does_not_open_the_way_to_equivalent() -> None:
+    """Either test may settle it, but each is a sequence of its own; together they would err twice as often."""
+    found = judge({"first": measured(0.1, name="first"), "same": measured(0.0, name="same")}, primary="first")
+    assert found.study is found.tasks["first"].verdict is Verdict.IMPROVED
+    same = found.tasks["same"]
+    assert (same.verdict, same.why) == (Verdict.INCONCLUSIVE, Why.PRIMARY_FIRST)
+    assert same.equivalence is not None and same.equivalence < 0.05
+    assert judge({"same": measured(0.0, name="same")}).study is Verdict.EQUIVALENT
+
+
 def test_identical_arms_are_equivalent_within_a_wide_margin_and_never_called() -> None:
     scores = rng(0, "same").random((3, 200))
     found = gap(scores, scores.copy())

@@ -23,6 +23,39 @@ from harness.cli.options import (
     study_names,
 )
 
+Study = Annotated[str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)]
+NewPack = Annotated[
+    str,
+    typer.Option(
+        metavar="PACK",
+        help="The new version: NAME@VERSION, or a TOML file.",
+        autocompletion=pack_names,
+        show_default=False,
+    ),
+]
+Checks = Annotated[
+    str, typer.Option(metavar="CHECKS", help="What may be lost, such as 'mmlu: -1%, *: -3%'.", show_default=False)
+]
+OldPack = Annotated[
+    str,
+    typer.Option(
+        metavar="PACK", help="The version that it is to replace; default: the study's.", autocompletion=pack_names
+    ),
+]
+Built = Annotated[str, typer.Option(metavar="NAME", help="Variant to build; default: the first that acts on labels.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail where a check is not shown to hold.")]
+Alpha = Annotated[
+    float, typer.Option(min=0.0001, max=0.5, help="Largest probability of a wrong pass, and of a wrong failure.")
+]
+Junit = Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the verdict as JUnit XML.")]
+Summary = Annotated[
+    Optional[Path],
+    typer.Option(metavar="FILE", help="Write it as Markdown; added to the end of $GITHUB_STEP_SUMMARY."),
+]
+Ranks = Annotated[Optional[int], typer.Option(min=1, help="Training processes; the effective batch stays the same.")]
+Printed = Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what is cached and what would run.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
@@ -51,39 +84,15 @@ docs/gate.md has a workflow for GitHub.""",
 
 
 def regress(
-    study: Annotated[
-        str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)
-    ] = "pocket",
-    filter: Annotated[
-        str,
-        typer.Option(
-            metavar="PACK",
-            help="The new version: NAME@VERSION, or a TOML file.",
-            autocompletion=pack_names,
-            show_default=False,
-        ),
-    ] = ...,  # type: ignore[assignment]
-    gate: Annotated[
-        str, typer.Option(metavar="CHECKS", help="What may be lost, such as 'mmlu: -1%, *: -3%'.", show_default=False)
-    ] = ...,  # type: ignore[assignment]
-    against: Annotated[
-        str,
-        typer.Option(
-            metavar="PACK", help="The version that it is to replace; default: the study's.", autocompletion=pack_names
-        ),
-    ] = "",
-    variant: Annotated[
-        str, typer.Option(metavar="NAME", help="Variant to build; default: the first that acts on labels.")
-    ] = "",
-    strict: Annotated[bool, typer.Option("--strict", help="Fail where a check is not shown to hold.")] = False,
-    alpha: Annotated[
-        float, typer.Option(min=0.0001, max=0.5, help="Largest probability of a wrong pass, and of a wrong failure.")
-    ] = 0.05,
-    junit: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the verdict as JUnit XML.")] = None,
-    summary: Annotated[
-        Optional[Path],
-        typer.Option(metavar="FILE", help="Write it as Markdown; added to the end of $GITHUB_STEP_SUMMARY."),
-    ] = None,
+    study: Study = "pocket",
+    filter: NewPack = ...,  # type: ignore[assignment]
+    gate: Checks = ...,  # type: ignore[assignment]
+    against: OldPack = "",
+    variant: Built = "",
+    strict: Strict = False,
+    alpha: Alpha = 0.05,
+    junit: Junit = None,
+    summary: Summary = None,
     seeds: Seeds = None,
     tasks: Tasks = "",
     limit: Limit = None,
@@ -91,12 +100,10 @@ def regress(
     results: ResultsFolder = Path("results"),
     reports: ReportsFolder = Path("reports"),
     profile: eval_app.Profiles = None,
-    ranks: Annotated[
-        Optional[int], typer.Option(min=1, help="Training processes; the effective batch stays the same.")
-    ] = None,
+    ranks: Ranks = None,
     unsafe_exec: eval_app.UnsafeExec = False,
-    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is cached and what would run.")] = False,
+    format: Printed = TableOrJson.TABLE,
+    dry_run: DryRun = False,
 ) -> None:
     """Test whether models trained with a new version of the filter lose more than a gate allows.
 
@@ -107,29 +114,19 @@ def regress(
     from harness.commands.ablate import Request
     from harness.commands.regress import regression
 
-    regress_output.regress(
-        regression.Request(
-            ablation=Request(
-                study=study,
-                seeds=seeds,
-                tasks=eval_app.names(tasks),
-                limit=limit,
-                data_dir=data,
-                results=results,
-                ranks=ranks,
-                profiles=tuple(one.value for one in profile or ()),
-                allow_unsafe=unsafe_exec,
-            ),
-            new=filter,
-            old=against,
-            variant=variant,
-            gate=gate,
-            strict=strict,
-            alpha=alpha,
-        ),
-        reports=reports,
-        junit=junit,
-        summary=summary,
-        as_json=format is TableOrJson.JSON,
-        dry_run=dry_run,
+    asked = Request(
+        study=study,
+        seeds=seeds,
+        tasks=eval_app.names(tasks),
+        limit=limit,
+        data_dir=data,
+        results=results,
+        ranks=ranks,
+        profiles=tuple(one.value for one in profile or ()),
+        allow_unsafe=unsafe_exec,
     )
+    own = regression.Request(
+        ablation=asked, new=filter, old=against, variant=variant, gate=gate, strict=strict, alpha=alpha
+    )
+    as_json = format is TableOrJson.JSON
+    regress_output.regress(own, reports=reports, junit=junit, summary=summary, as_json=as_json, dry_run=dry_run)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness import layout
 from harness.compare import Design, Gap, planned
+from harness.compare.degrees import NORMAL, kurtosis_of
 from harness.compare.power import MOST_SEEDS
 from harness.errors import InputError
 from harness.evaluate import catalog
@@ -22,6 +23,7 @@ from harness.report import join
 from harness.store import Runs, Store
 from harness.study import Study, load_study
 from harness.study.choice import definition
+from harness.study.judging import BASE_ARM
 
 # Test items of the shipped tasks, which their YAML does not say; a test counts them.
 SIZES: Mapping[str, int] = {
@@ -198,7 +200,7 @@ def _design(
         raise InputError(f"Task '{name}' has {count} item (--limit, or 'limit' of the study): give 2 or more.")
     design = Design(items=count, seeds=1) if gap is None else _as_measured(gap, count)
     if assumed.changed is not None:
-        design = replace(design, changed=assumed.changed, inflation=1.0)
+        design = replace(design, changed=assumed.changed, inflation=1.0, kurtosis=NORMAL)
     if assumed.seed_sd is not None:
         design = replace(design, seed_sd=assumed.seed_sd)
     return design, origin
@@ -217,11 +219,16 @@ def _as_measured(gap: Gap, items: int) -> Design:
         persists = parts.item / pair if pair > 0 else 0.0
         sd = math.sqrt(parts.seed * pairs / 2)
     changed = max(pair * gap.items, 1e-9)
-    clusters = max(2, min(items, round((parts.item_degrees + 1) * items / gap.items)))
+    assert parts.clusters is not None, "a gap that was estimated knows its clusters"
+    # More items come in more clusters of the same size, fewer are taken from as many clusters as there are.
+    clusters = max(2, min(items, round(parts.clusters * max(1.0, items / gap.items))))
+    # Sums of fewer items hide less that only few of them change.
+    peaked = kurtosis_of(parts.clusters, parts.item_degrees) - NORMAL
     design = Design(
         items=items,
         seeds=1,
         clusters=clusters,
+        kurtosis=NORMAL + peaked * (gap.items / parts.clusters) / (items / clusters),
         changed=min(1.0, changed),
         inflation=max(1.0, changed),
         persists=min(1.0, persists),
@@ -230,13 +237,18 @@ def _as_measured(gap: Gap, items: int) -> Design:
 
 
 def _measured(study: Study, results: Path) -> dict[str, _Known]:
-    """Return the gaps of the study's finished runs, by definition: of the run with most items, then with most seeds."""
+    """Return the gaps of the study's finished runs, by definition: of the run with most items, then with most seeds.
+
+    Runs that compare with the base are left out: there is one of it, and more items change from it than between arms.
+    """
     store, runs = Store(results), Runs(results)
     found: dict[str, _Known] = {}
     for run in runs.all():
         if run.study["name"] != study.name:
             continue
         result = join.again(run, runs.records(run, store.ledger))
+        if BASE_ARM in (result.reference, result.treated):
+            continue
         for row in result.tasks:
             gap = row.gap
             if not isinstance(gap, Gap) or gap.components is None or gap.unanimous is not None:

@@ -53,8 +53,13 @@ def crossed(
     """Resample runs x items of both arms, float [seeds, items] each; with one run in each, the plain paired bootstrap.
 
     Raises:
-        InputError: arrays that are not [seeds, items] over the same items, or scores outside [0, 1].
+        InputError: arrays that are not [seeds, items] over the same items, scores outside [0, 1], fewer than 2
+            resamples, an impossible confidence.
     """
+    if resamples < 2 or not 0 < confidence < 1:
+        raise InputError(
+            f"{resamples} resamples at confidence {confidence}; give 2 or more, and a fraction such as 0.95"
+        )
     arms = _checked(reference, "reference"), _checked(treated, "treated")
     if arms[0].shape[1] != arms[1].shape[1]:
         raise InputError(f"reference has {arms[0].shape[1]} items, treated {arms[1].shape[1]}; pair the arms first")

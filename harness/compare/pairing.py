@@ -145,7 +145,8 @@ def _items_differ(reference: Arm, treated: Arm, lost: list[str], gained: list[st
         only_reference=len(lost),
         only_treated=len(gained),
         message=(
-            f"{len(lost)} items are only in '{reference.name}' and {len(gained)} only in '{treated.name}'; "
+            f"{len(lost)} item{'s' * (len(lost) != 1)} only in '{reference.name}', "
+            f"{len(gained)} only in '{treated.name}'; "
             f"first: '{example}' (only in '{reference.name if lost else treated.name}'). "
             "Evaluate both arms on the same items; they are not intersected silently."
         ),

@@ -6,6 +6,11 @@ Invariant: more seeds or more items never make the smallest effect larger.
 The chance that |D| exceeds the half-width of `variance`, with D normal around the true gap: V_item and V_runs vary as
 chi-squares on their degrees of freedom, V_both hardly does (its degrees of freedom are the product of theirs). The mean
 over a fixed grid of quantiles takes the place of drawing them, so equal inputs give equal numbers.
+
+Before a study (`planned`) a gap has to be possible, too. Of items that are right or wrong, a gap d changes a share of d
+at least, so that the variance of one item's difference is at least d - d^2, also where two runs of a design differ on
+fewer items. What a gap changes beyond these is taken to stay changed over the seeds and to be spread over the items: it
+raises the variance, and takes the weight off the few items that made it up, as `degrees` counts them.
 """
 
 from __future__ import annotations
@@ -14,10 +19,11 @@ import enum
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.compare.degrees import NORMAL, degrees_of
 from harness.compare.gap import Gap
 from harness.compare.variance import Components, Scores, quantile
 from harness.errors import InputError
@@ -51,6 +57,8 @@ class Design:
         seed_sd: of one run's mean, from training luck.
         persists: share of the changed items that stay changed over the seeds, so that seeds do not average them out.
         inflation: how much clusters inflate the variance over items, as a factor of the variance (design effect).
+        kurtosis: of what clusters, or items without any, differ by: 3 for normal values, 1/m for a share m that changes
+            by the same while all others stay as they are.
     """
 
     items: int
@@ -60,6 +68,7 @@ class Design:
     seed_sd: float = SEED_SD
     persists: float = 0.0
     inflation: float = 1.0
+    kurtosis: float = NORMAL
 
     def __post_init__(self) -> None:
         """Refuse what is no design."""
@@ -69,11 +78,11 @@ class Design:
                 f"A design of {self.items} items, {self.seeds} seeds and {self.clusters} clusters; give 2 items, "
                 "1 seed and 2 clusters at least, and no more clusters than items"
             )
-        if not (shares and 0 <= self.seed_sd <= 0.5):
+        if not (shares and 0 <= self.seed_sd <= 0.5 and NORMAL <= self.kurtosis < math.inf):
             raise InputError(
                 f"changed {self.changed}, persists {self.persists}, seed SD {self.seed_sd}, inflation "
-                f"{self.inflation}; give changed in (0, 1], persists in [0, 1], the SD as a fraction up to 0.5, "
-                "inflation from 1"
+                f"{self.inflation}, kurtosis {self.kurtosis}; give changed in (0, 1], persists in [0, 1], the SD as a "
+                "fraction up to 0.5, inflation from 1, kurtosis from 3"
             )
 
 
@@ -85,55 +94,65 @@ def planned(
     With one seed, and by `Method.ITEMS`, it is about these checkpoints only: what training luck adds is not counted.
     `Method.PAIRED_RUNS` takes the differences of the runs as S values: all variance has S - 1 degrees of freedom.
     """
-    item = design.changed * design.inflation / design.items
-    degrees = (design.clusters or design.items) - 1.0
     alpha, seeds = 1 - confidence, design.seeds
-    if method is Method.ITEMS or seeds == 1:
-        return smallest(Components(item_total=item, item_degrees=degrees), alpha=alpha, power=power)
-    noise, stays = (1 - design.persists) * item / seeds, design.persists * item
-    runs = 2 * design.seed_sd**2 / seeds
-    if method is Method.PAIRED_RUNS:
-        alone = Components(item_total=stays + noise + runs, item_degrees=seeds - 1.0)
-        return smallest(alone, alpha=alpha, power=power)
-    crossed = Components(
-        item_total=stays + noise,
-        item_degrees=degrees,
-        run_total=runs + noise,
-        remainder=noise,
-        run_degrees=2 * seeds - 2,
+    if method is Method.PAIRED_RUNS and seeds > 1:
+        item = design.changed * design.inflation / design.items
+        runs = item * (design.persists + (1 - design.persists) / seeds) + 2 * design.seed_sd**2 / seeds
+        return smallest(Components(item_total=runs, item_degrees=seeds - 1.0), alpha=alpha, power=power)
+    alone = method is not Method.CROSSED or seeds == 1
+    return _smallest(lambda effect: _parts(design, effect, alone=alone), alpha, power)
+
+
+def _parts(design: Design, effect: float, *, alone: bool) -> Components:
+    """Return the variances of a design were this the true gap; `alone`: of one run in each arm, without its luck."""
+    seeds = 1 if alone else design.seeds
+    pair, share = design.changed * design.inflation, min(abs(effect), 0.5)
+    noise = (1 - design.persists) * pair / seeds
+    further = max(0.0, share * (1 - share) - pair)
+    clusters = design.clusters or design.items
+    # Second and fourth moments of what clusters of two runs differ by: what changes anyway, and items that change by 1.
+    size = design.items / clusters
+    one, two = size * pair, size * further
+    fourth = design.kurtosis * one**2 + 6 * one * two + two + 3 * size * (size - 1) * further**2
+    item = Components(
+        item_total=(design.persists * pair + noise + further) / design.items,
+        item_degrees=degrees_of(clusters, fourth / (one + two) ** 2 / clusters),
     )
-    return smallest(crossed, alpha=alpha, power=power)
+    if alone:
+        return item
+    noise /= design.items
+    runs = 2 * design.seed_sd**2 / seeds + noise
+    return replace(item, run_total=runs, remainder=noise, run_degrees=2 * seeds - 2)
 
 
 def smallest(parts: Components, *, alpha: float = 0.05, power: float = POWER) -> float:
     """Return the smallest true gap, a fraction, called with a probability of `power` at these variances."""
-    chance = _chance(parts, alpha)
-    low, high = 0.0, math.sqrt(parts.variance)
+    return _smallest(lambda _: parts, alpha, power)
+
+
+def _smallest(at: Callable[[float], Components], alpha: float, power: float) -> float:
+    """Return the smallest true gap called with a probability of `power`; `at` gives the variances at a gap."""
+    low, high = 0.0, math.sqrt(at(0.0).variance)
     if not high > 0:
         return 0.0
-    while chance(high) < power:
+    while chance(at(high), high, alpha=alpha) < power:
         low, high = high, 2 * high
         if high > 1e6:
             return math.inf
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if chance(middle) < power else (low, middle)
+        low, high = (middle, high) if chance(at(middle), middle, alpha=alpha) < power else (low, middle)
     return high
 
 
 def chance(parts: Components, effect: float, *, alpha: float = 0.05) -> float:
     """Return the probability that a true gap of `effect` is called, in either direction, at these variances."""
-    return _chance(parts, alpha)(effect)
-
-
-def _chance(parts: Components, alpha: float) -> Callable[[float], float]:
-    """Return effect -> probability of a call, with the half-widths on the grid computed once."""
     from scipy.special import ndtr  # slow to import
 
     halves, error = _half_widths(parts, alpha), math.sqrt(parts.variance)
     if not error > 0:
-        return lambda effect: float(np.mean(abs(effect) > halves))
-    return lambda effect: float(np.mean(ndtr((effect - halves) / error) + ndtr((-effect - halves) / error)))
+        return float(np.mean(abs(effect) > halves))
+    return float(np.mean(ndtr((effect - halves) / error) + ndtr((-effect - halves) / error)))
 
 
 def _half_widths(parts: Components, alpha: float) -> Scores:

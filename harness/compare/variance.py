@@ -37,20 +37,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.compare import sums
+from harness.compare.degrees import degrees_of
 from harness.errors import InputError
 
 Scores = NDArray[np.float64]
 Clusters = Sequence[str] | Sequence[int] | NDArray[Any]
 
-FEWEST_DEGREES = 2.0
-"""1 change of 164 items: an interval of +-2.6 points with 2 degrees of freedom, +-7.5 with 1; exactly, up to 3.4."""
 SMALLEST_P = 1e-300
 LARGEST_T = 1e150  # its square is still a number
 
@@ -83,7 +82,8 @@ class Components:
 
     Attributes:
         item_total, run_total, remainder: V_item, V_runs and V_both of the module; the last two are None at one run.
-        item_degrees: degrees of freedom of V_item. run_degrees: of V_runs, 0 at one run.
+        item_degrees: degrees of freedom of V_item, at most `clusters` - 1. run_degrees: of V_runs, 0 at one run.
+        clusters: effective number of clusters of items; None where that is not known.
         weight: what one run's variance is multiplied by, 1/S_r + 1/S_t or 1/S.
         run_sd: standard deviation of one run's mean, a fraction, as observed; None at one run.
         item, seed: what items and seeds add of their own, without the run x item remainder that both totals hold;
@@ -97,6 +97,7 @@ class Components:
     remainder: float | None = None
     run_degrees: float = 0.0
     weight: float = 1.0
+    clusters: float | None = None
 
     @property
     def run_sd(self) -> float | None:
@@ -238,14 +239,11 @@ def covariance(left: Scores, right: Scores, groups: Groups) -> float:
 
 def item_degrees(values: Scores, groups: Groups) -> float:
     """Degrees of freedom of the clustered variance of the mean of `values`, [items]."""
-    most = groups.effective - 1
     squares = deviations(values, groups) ** 2
     whole = sums.total(squares)
-    if not (most > 1 and whole > 0):
-        return most
-    usual = (3 + 2 * math.sqrt(24 / groups.effective)) / groups.effective
-    excess = sums.total(squares**2) / whole**2 - usual
-    return min(most, max(FEWEST_DEGREES, 1 / (1 / most + max(0.0, excess))))
+    if not whole > 0:
+        return groups.effective - 1
+    return degrees_of(groups.effective, sums.total(squares**2) / whole**2)
 
 
 def run_variance(arms: Sequence[Scores], groups: Groups) -> Runs:
@@ -286,14 +284,9 @@ def components(values: Scores, groups: Groups, runs: Runs | None, weight: float)
     item = covariance(values, values, groups)
     if not math.isfinite(item):
         return None
-    degrees = item_degrees(values, groups)
-    if runs is None:
-        return Components(item_total=item, item_degrees=degrees, weight=weight)
-    return Components(
-        item_total=item,
-        item_degrees=degrees,
-        run_total=weight * runs.seed,
-        remainder=weight * runs.both,
-        run_degrees=runs.degrees,
-        weight=weight,
+    alone = Components(
+        item_total=item, item_degrees=item_degrees(values, groups), weight=weight, clusters=groups.effective
     )
+    if runs is None:
+        return alone
+    return replace(alone, run_total=weight * runs.seed, remainder=weight * runs.both, run_degrees=runs.degrees)

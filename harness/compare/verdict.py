@@ -49,7 +49,7 @@ class Why(enum.StrEnum):
     CALLED: the interval excludes zero, also after correction; CALLED_WITHIN_MARGIN: and the gap is shown to be smaller
         than the margin. WITHIN_MARGIN: it is, and zero is not excluded.
     TOO_UNCERTAIN: neither zero nor a gap as large as the margin is excluded. NOT_AFTER_CORRECTION: one of them is, but
-        not after correction. PRIMARY_FIRST: also after it, but the primary task is not settled.
+        not after correction. PRIMARY_FIRST: also after it, but the primary task is not settled by the same test.
     """
 
     CALLED = "called"

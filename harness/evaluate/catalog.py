@@ -220,7 +220,7 @@ def _read(entry: Entry, known: Mapping[str, Entry], *, origin: str, tasks_path: 
         raise InputError(f"{entry.path or entry.name}: the group '{entry.name}' has no tasks.")
     first, metadata = leaves[0], _metadata(raw)
     kind = str(first.get("output_type") or ("python class" if "class" in first else "generate_until"))
-    primary, higher = _primary(raw, first, kind)
+    primary, higher = _primary(raw, metadata, first, kind)
     shipped = origin == "shipped"
     hubs, files = ((), tuple(metadata.get("files", ()))) if shipped else _data(leaves, entry, metadata)
     path = entry.path or known[entry.members[0]].path
@@ -232,7 +232,7 @@ def _read(entry: Entry, known: Mapping[str, Entry], *, origin: str, tasks_path: 
         origin=origin,
         tasks_path=tasks_path,
         title=str(metadata.get("title", raw.get("group_alias") or raw.get("task_alias") or entry.name)),
-        primary=str(metadata.get("primary", primary)),
+        primary=primary,
         higher_is_better=bool(metadata.get("higher_is_better", higher)),
         chance=float(metadata["chance"] if shipped else metadata.get("chance", 0.0)),
         kind=kind,
@@ -257,12 +257,15 @@ def _metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _primary(raw: Mapping[str, Any], leaf: Mapping[str, Any], kind: str) -> tuple[str, bool]:
-    """Return the first metric of a task and whether more of it is better."""
+def _primary(
+    raw: Mapping[str, Any], metadata: Mapping[str, Any], leaf: Mapping[str, Any], kind: str
+) -> tuple[str, bool]:
+    """Return the metric that a task is compared by, its first if it names none, and whether more of that is better."""
     listed = [one for one in declarations.listed(leaf.get("metric_list")) if isinstance(one, dict) and "metric" in one]
     pooled = [one for one in declarations.listed(raw.get("aggregate_metric_list")) if isinstance(one, dict)]
     first = {_named(one["metric"]): one for one in reversed(listed)}
-    name = str(pooled[0]["metric"]) if pooled else next(reversed(first), _FIRST_METRIC.get(kind, "acc"))
+    usual = str(pooled[0]["metric"]) if pooled else next(reversed(first), _FIRST_METRIC.get(kind, "acc"))
+    name = str(metadata.get("primary", usual))
     better = first.get(name, {}).get("higher_is_better", name not in _LOWER_IS_BETTER)
     return name, bool(better)
 

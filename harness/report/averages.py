@@ -46,16 +46,39 @@ class TaskHead:
         return cls(**own | {"aspect": str(own["aspect"])})
 
 
-def primary_scores(head: TaskHead, facts: Sequence[Mapping[str, Any]]) -> Floats:
-    """Return the primary metric [seeds, items], NaN where an item has none.
+def arm_of(name: str, head: TaskHead, facts: Sequence[Mapping[str, Any]]) -> compare.Arm:
+    """Return the primary metric of one arm from the facts of its seeds, item by item.
+
+    Its seeds need not have been asked alike: an item that one of them lacks has no score there, and prompts that differ
+    from seed to seed stand side by side in the item's hash. So neither pairs with an arm that was asked otherwise.
 
     Raises:
-        InputError: no item has it, such as a metric of a whole corpus, or it is no share.
+        InputError: an item occurs twice; no item has the metric, such as one of a whole corpus, or it is no share.
     """
-    scores = np.array(
-        [one["scores"].get(head.primary) or [None] * len(one["item"]) for one in facts],
-        dtype=float,
-    )
+    runs = [
+        compare.Arm(name=name, items=one["item"], prompts=one["prompt"], scores=_metric(head.primary, one))
+        for one in facts
+    ]
+    asked: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for item, prompt in zip(run.items, run.prompts, strict=True):
+            asked.setdefault(item, {})[prompt] = None
+    scores = np.full((len(runs), len(asked)), np.nan)
+    place = {item: number for number, item in enumerate(asked)}
+    for own, run in zip(scores, runs, strict=True):
+        own[[place[item] for item in run.items]] = run.scores[0]
+    _check_scores(scores, head)
+    prompts = [next(iter(own)) if len(own) == 1 else f"by seed: {' '.join(own)}" for own in asked.values()]
+    return compare.Arm(name=name, items=list(asked), prompts=prompts, scores=scores)
+
+
+def _metric(name: str, facts: Mapping[str, Any]) -> Floats:
+    """Return a metric of one checkpoint [1, items], NaN where an item has none."""
+    return np.array([facts["scores"].get(name) or [None] * len(facts["item"])], dtype=float)
+
+
+def _check_scores(scores: Floats, head: TaskHead) -> None:
+    """Refuse scores that cannot be compared item by item."""
     if np.isnan(scores).all():
         raise InputError(
             f"Task '{head.title}' has no '{head.primary}' of single items, so arms cannot be compared item by item."
@@ -67,7 +90,6 @@ def primary_scores(head: TaskHead, facts: Sequence[Mapping[str, Any]]) -> Floats
             f"Task '{head.title}' gives an item a '{head.primary}' of {outside[0]:g}, and what is compared is shares"
             " between 0 and 1. Leave it out with --tasks; `harness eval` gives a checkpoint's value for the whole task."
         )
-    return scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +102,18 @@ class Average:
     confidence: float
 
     def interval(self, arm: compare.Arm) -> compare.Estimate:
-        """Return the average of an arm over the items that have a score under every seed."""
-        has = arm.only({item for item, own in zip(arm.items, arm.scores.T, strict=True) if not np.isnan(own).any()})
+        """Return the average of an arm over the items that have a score under every seed.
+
+        Raises:
+            InputError: there is no such item.
+        """
+        kept = {item for item, own in zip(arm.items, arm.scores.T, strict=True) if not np.isnan(own).any()}
+        if not kept:
+            raise InputError(
+                f"Arm '{arm.name}' has no item with a score under every seed, so no average; the first without one is"
+                f" '{arm.items[0]}'. Leave the task out with --tasks, or score its items again with `harness rescore`."
+            )
+        has = arm.only(kept)
         return compare.interval(
             has.scores, self._clusters(has.items), weights=self._weights(has.items), confidence=self.confidence
         )
@@ -121,12 +153,15 @@ class Average:
         if len(members) < 2:
             return ()
         return tuple(
-            Part(name=name, items=len(items), gap=self._part(reference.only(items), treated.only(items)))
+            Part(name=name, items=len(items), gap=self._part(items, reference, treated))
             for name, items in sorted(members.items())
         )
 
-    def _part(self, reference: compare.Arm, treated: compare.Arm) -> compare.Gap | compare.Incomparable:
-        paired = compare.pair(reference, treated)
+    def _part(
+        self, items: set[str], reference: compare.Arm, treated: compare.Arm
+    ) -> compare.Gap | compare.Incomparable:
+        asked = not items.isdisjoint(treated.items)
+        paired = compare.pair(reference.only(items), treated.only(items)) if asked else compare.pair(reference, treated)
         if isinstance(paired, compare.Incomparable):
             return paired
         clusters = self._clusters(paired.items)

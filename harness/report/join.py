@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from harness import compare
 from harness.canonical import digest
 from harness.errors import InputError
-from harness.report.averages import Average, TaskHead, primary_scores
+from harness.report.averages import Average, TaskHead, arm_of
 from harness.report.result import ArmRow, Control, ControlKind, Curve, Result, ScoreSet, Seen, TaskRow
 from harness.report.tradeoff import trade_off
 from harness.store import Record, Run
@@ -313,20 +313,20 @@ def _with_pack(arm: str, study: Study, choice: Choice) -> str:
 
 
 def _task(task: str, study: Study, choice: Choice, info: TaskHead, records: Mapping[str, Record]) -> TaskRow:
-    arms, clusters, subtasks, unextracted = {}, {}, {}, {}
+    arms: dict[str, compare.Arm] = {}
+    clusters: dict[str, str] = {}
+    subtasks: dict[str, str] = {}
+    unextracted: dict[str, float] = {}
     for arm in choice.arms:
         facts = [records[score_name(arm, seed, task)].facts for seed in choice.seeds_of(arm) or (None,)]
-        arms[arm] = compare.Arm(
-            name=arm,
-            items=facts[0]["item"],
-            prompts=facts[0]["prompt"],
-            scores=primary_scores(info, facts),
-        )
+        arms[arm] = arm_of(arm, info, facts)
         if "unextracted" in facts[0]["scores"]:
             # Of a subtask without a pattern to extract by, nothing is counted.
-            unextracted[arm] = float(np.nanmean(np.array([one["scores"]["unextracted"] for one in facts], dtype=float)))
-        clusters = dict(zip(facts[0]["item"], facts[0]["cluster"], strict=True))
-        subtasks = dict(zip(facts[0]["item"], facts[0]["subtask"], strict=True))
+            shares = [np.array(one["scores"]["unextracted"], dtype=float) for one in facts]
+            unextracted[arm] = float(np.nanmean(np.concatenate(shares)))
+        for one in facts:  # of every arm, as one may have items that others lack
+            clusters |= zip(one["item"], one["cluster"], strict=True)
+            subtasks |= zip(one["item"], one["subtask"], strict=True)
     averaged = Average(info.average, clusters, subtasks, study.verdict.confidence)
     isolation = {
         level for arm, seed, _ in runs(choice) if (level := records[score_name(arm, seed, task)].facts.get("isolation"))
@@ -382,10 +382,11 @@ def _seen(
         return set() if arm == BASE_ARM else set(records[f"exposure/{arm}"].facts["items"].get(task, ()))
 
     reference, treated = of(choice.reference), of(choice.treated)
-    unseen = set(averaged.clusters) - reference - treated
+    pair = arms[choice.reference], arms[choice.treated]
+    unseen = {*pair[0].items, *pair[1].items} - reference - treated
     without = None
-    if (reference or treated) and unseen:
-        without = averaged.gap(arms[choice.reference].only(unseen), arms[choice.treated].only(unseen))
+    if (reference or treated) and not any(unseen.isdisjoint(arm.items) for arm in pair):
+        without = averaged.gap(pair[0].only(unseen), pair[1].only(unseen))
     return Seen(
         words=int(records["overlap"].facts["words"]),
         reference_only=tuple(sorted(reference - treated)),

@@ -19,7 +19,7 @@ _CHECKPOINTS = "these checkpoints only"
 _WHY = {
     Why.CALLED_WITHIN_MARGIN: ", by less than the margin",
     Why.NOT_AFTER_CORRECTION: ", once corrected over the tasks",
-    Why.PRIMARY_FIRST: ", as long as the primary task is",
+    Why.PRIMARY_FIRST: ", the primary task comes first",
 }
 
 

@@ -12,6 +12,7 @@ from harness.compare import Gap, Verdict
 from harness.report import verdicts
 from harness.report.numbers import absolute, counted, percent, probability
 from harness.report.result import ControlKind, Result, TaskRow
+from harness.study.choice import definition
 from harness.study.judging import BASE_ARM
 
 _ON = (
@@ -138,14 +139,15 @@ def _judging(result: Result) -> list[str]:
     judged = [row for row in result.tasks if row.judgement is not None]
     if not judged:
         return []
-    count, each = len(judged) // len(result.profiles), " of each profile" if len(result.profiles) > 1 else ""
-    family = f", corrected over the {count} tasks{each} (Holm)," if count > 1 else ""
+    family = _family(result, judged)
     lines = [
         f"Verdicts: improved or regressed where p{family} is below {1 - result.rule.confidence:.3g}; equivalent where"
         f" both one-sided tests show the gap to be within the margin{', corrected alike' if family else ''}."
     ]
-    if result.primary and count > 1:
-        lines.append("The primary task is tested first and by itself, the others only once it is settled.")
+    if result.primary and len(judged) > len(result.profiles):
+        lines.append(
+            "The primary task is tested first and by itself, the others only once it is settled by the same test."
+        )
     if result.rule.primary and not result.primary:
         lines.append(f"The study's primary task, {result.rule.primary}, was not asked.")
     if any(row.judgement and row.judgement.smallest is not None for row in judged):
@@ -156,6 +158,28 @@ def _judging(result: Result) -> list[str]:
     if any(row.judgement and row.judgement.seeds_assumed for row in judged):
         lines.append("One run shows nothing of training luck: the seeds to decide assume some (docs/statistics.md).")
     return lines
+
+
+def _family(result: Result, judged: Sequence[TaskRow]) -> str:
+    """Say over which tasks p-values were corrected: those that pair, without the primary one; empty for one or none."""
+    paired = [row for row in judged if isinstance(row.gap, Gap)]
+    sizes = {
+        sum(row.profile == profile for row in paired) - _first_alone(result, paired, profile)
+        for profile in result.profiles
+    }
+    if max(sizes) < 2:
+        return ""
+    count = f"{max(sizes)} tasks" if len(sizes) == 1 else "tasks"
+    each = " of each profile" if len(result.profiles) > 1 else ""
+    beside = " beside the primary one" if result.primary else ""
+    pair = " that pair" if len(paired) < len(judged) else ""
+    return f", corrected over the {count}{each}{beside}{pair} (Holm),"
+
+
+def _first_alone(result: Result, paired: Sequence[TaskRow], profile: str) -> bool:
+    """Whether a profile's primary task, tested outside of the family, is among the tasks that pair."""
+    names = {definition(result.rule.primary or "", profile)} if result.primary else set()
+    return any(row.task in names for row in paired)
 
 
 def _losses(result: Result) -> list[str]:

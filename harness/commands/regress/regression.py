@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from harness import compare
 from harness.commands import ablate
 from harness.commands.ablate import Ablation
@@ -21,7 +19,7 @@ from harness.commands.regress.outcome import Outcome, Scores, Tested, judge
 from harness.compare import Incomparable
 from harness.errors import InputError
 from harness.progress import Progress
-from harness.report.averages import TaskHead, counts
+from harness.report.averages import TaskHead, arm_of, counts
 from harness.report.result import Result
 from harness.store import Record
 from harness.study import Study, load_study
@@ -222,15 +220,7 @@ def scores_of(
         records: by stage.
     """
     facts = {arm: [records[score_name(arm, seed, task)].facts for seed in seeds] for arm in arms}
-    reference, treated = (
-        compare.Arm(
-            name=arm,
-            items=own[0]["item"],
-            prompts=own[0]["prompt"],
-            scores=np.array([one["scores"][head.primary] for one in own], dtype=float),
-        )
-        for arm, own in facts.items()
-    )
+    reference, treated = (arm_of(arm, head, own) for arm, own in facts.items())
     paired = compare.pair(reference, treated)
     if isinstance(paired, Incomparable):
         return paired

@@ -162,7 +162,7 @@ def notes(verdict: Verdict) -> list[str]:
     lines = data(verdict)
     free = verdict.named(Outcome.NOT_GATED)
     if not verdict.same:
-        gated = len(verdict.lines) - len(free)
+        gated = sum(line.tested.held is not None for line in verdict.lines)  # that pair
         lines.append(
             f"One-sided tests against what is allowed, paired over seeds and items; Holm over {_count(gated, 'task')},"
             f" alpha {verdict.alpha:g}; p is that of the outcome, and of passing where there is none. Intervals 95 %."
