@@ -10,10 +10,10 @@ import re
 from typing import Any
 
 import pytest
-from rich.console import Console
 from test_cli import harness, refused
 
 from harness import compare
+from harness.cli.screen import Screen
 from harness.errors import InputError
 from harness.report import published, published_views
 from harness.report.published import Published, Support, load, supports
@@ -40,7 +40,7 @@ def changed(table: Published, *, tasks: dict[str, Any] | None = None, **top: Any
 
 def printed(table: Published) -> str:
     """Return what a terminal of 80 columns shows."""
-    console = Console(file=io.StringIO(), width=80)
+    console = Screen(file=io.StringIO(), width=80)
     for part in published_views.tables(table):
         console.print(part)
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]

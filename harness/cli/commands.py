@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +20,7 @@ from harness import layout, rebuilding
 from harness import trackers as tracking
 from harness.ablation import Ablation, Request
 from harness.cli.bars import Bars
+from harness.cli.screen import Screen
 from harness.errors import InputError
 from harness.evaluate import catalog
 from harness.report import documents, graph, latex, markdown, terminal
@@ -173,7 +173,7 @@ def tasks() -> None:
         table.add_row(
             info.name,
             info.primary,
-            f"{info.chance:.2f}",
+            f"{100 * info.chance:.0f} %",
             str(info.shots),
             str(info.subtasks),
             info.source,
@@ -186,29 +186,12 @@ def tasks() -> None:
     console().print("Any other task of lm-eval goes by its name there; --tasks-path DIR brings your own.")
 
 
-class Results(Console):
-    """The console for results: the title of a table is as wide as the console, and a closed pipe is no failure."""
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        """Print as `Console.print` does, titles of tables before them: a table breaks its own at its own width."""
-        for one in objects:
-            if isinstance(one, Table) and one.title is not None:
-                title = one.title
-                super().print(self.render_str(title) if isinstance(title, str) else title, style="italic")
-                one.title = None
-            super().print(one, **options)
-
-    def on_broken_pipe(self) -> None:
-        """Leave it to `main`, as for what is written without a console."""
-        raise BrokenPipeError
-
-
-def console() -> Results:
+def console() -> Screen:
     """Return the console for results: 80 columns wherever the width is unknown."""
     if sys.stdout.isatty():
-        return Results()
+        return Screen()
     columns = os.environ.get("COLUMNS", "")
-    return Results(width=int(columns) if columns.isdecimal() and int(columns) else 80)
+    return Screen(width=int(columns) if columns.isdecimal() and int(columns) else 80)
 
 
 def require_file(option: str, path: Path) -> None:

@@ -214,6 +214,7 @@ def _confusion(found: Audit) -> Table:
     rows = sorted({truth for truth, _ in found.confusion})
     columns = sorted({said for _, said in found.confusion})
     table = _table("people's label (rows) against the pack's", "", *(_word(one) for one in columns))
+    table.padding = 0  # all seven labels side by side in 80 columns
     for truth in rows:
         table.add_row(_word(truth), *(str(found.confusion.get((truth, said), 0)) for said in columns))
     return table

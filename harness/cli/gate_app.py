@@ -14,13 +14,14 @@ from harness.cli import eval_app
 from harness.cli.options import (
     DataFolder,
     Limit,
+    Ranks,
     ReportsFolder,
     ResultsFolder,
     Seeds,
+    StudyName,
     TableOrJson,
     Tasks,
     pack_names,
-    study_names,
 )
 
 
@@ -31,8 +32,8 @@ def register(app: typer.Typer) -> None:
         epilog="""Examples:
 
 \b
-  harness regress --filter alignment@1.1.0 --against alignment@1.0.0 --gate '*: -3%'
-  harness regress --filter alignment@1.1.0 --against alignment@0.1.0 --gate '*: -3%' --dry-run
+  harness regress --filter alignment@1.2.0 --against alignment@1.1.0 \\
+      --gate '*: -3%' --dry-run
   harness regress smollm2 --data DIR --filter my/alignment@1.2.0.toml \\
       --gate 'mmlu: -1%, bbh: -2pt, *: -3%' --strict --junit gate.xml
 
@@ -51,9 +52,7 @@ docs/gate.md has a workflow for GitHub.""",
 
 
 def regress(
-    study: Annotated[
-        str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)
-    ] = "pocket",
+    study: StudyName = "pocket",
     filter: Annotated[
         str,
         typer.Option(
@@ -77,7 +76,10 @@ def regress(
     ] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Fail where a check is not shown to hold.")] = False,
     alpha: Annotated[
-        float, typer.Option(min=0.0001, max=0.5, help="Largest probability of a wrong pass, and of a wrong failure.")
+        float,
+        typer.Option(
+            min=0.0001, max=0.5, metavar="P", help="Largest probability of a wrong pass, and of a wrong failure."
+        ),
     ] = 0.05,
     junit: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the verdict as JUnit XML.")] = None,
     summary: Annotated[
@@ -91,9 +93,7 @@ def regress(
     results: ResultsFolder = Path("results"),
     reports: ReportsFolder = Path("reports"),
     profile: eval_app.Profiles = None,
-    ranks: Annotated[
-        Optional[int], typer.Option(min=1, help="Training processes; the effective batch stays the same.")
-    ] = None,
+    ranks: Ranks = None,
     unsafe_exec: eval_app.UnsafeExec = False,
     format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is cached and what would run.")] = False,

@@ -33,16 +33,23 @@ DataFolder = Annotated[
 ResultsFolder = Annotated[Path, typer.Option(metavar="DIR", help="Where records and checkpoints are kept.")]
 
 
-Limit = Annotated[Optional[int], typer.Option(min=0, help="Items per task, spread evenly over its subtasks; 0 = all.")]
-Seeds = Annotated[Optional[int], typer.Option(help="Use only the first N training seeds of the study.")]
-Tasks = Annotated[str, typer.Option(help="Comma-separated tasks; default: all of the study.")]
+Limit = Annotated[
+    Optional[int],
+    typer.Option(min=0, metavar="N", help="Items per task, spread evenly over its subtasks; 0 = all."),
+]
+Seeds = Annotated[Optional[int], typer.Option(metavar="N", help="Use only the first N training seeds of the study.")]
+Tasks = Annotated[str, typer.Option(metavar="A,B", help="Tasks, with commas between; default: all of the study.")]
 Variant = Annotated[
-    str, typer.Option(help="Reference and treated variant, such as aligned,clean; gap = second - first.")
+    str,
+    typer.Option(metavar="A,B", help="Reference and treated variant, such as aligned,clean; gap = second - first."),
 ]
 Trackers = Annotated[
     Optional[list[TrackerOption]],
     typer.Option(
-        "--tracker", help="Log losses, scores, gaps and the report there too, at the end; may be given several times."
+        "--tracker",
+        metavar="NAME",
+        help="Log losses, scores, gaps and the report there too, at the end: mlflow, wandb or trackio; may be given"
+        " several times.",
     ),
 ]
 ReportsFolder = Annotated[Path, typer.Option(metavar="DIR", help="Where reports are written.")]
@@ -69,6 +76,16 @@ def task_names(incomplete: str) -> list[str]:
 
     before, comma, last = incomplete.rpartition(",")
     return [f"{before}{comma}{name}" for name in catalog.tasks() if name.startswith(last)]
+
+
+StudyName = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="Shipped study or path of a TOML file.", autocompletion=study_names),
+]
+Ranks = Annotated[
+    Optional[int],
+    typer.Option(min=1, metavar="N", help="Training processes; the effective batch stays the same."),
+]
 
 
 def _names(folder: str, incomplete: str) -> list[str]:
