@@ -1,18 +1,25 @@
-r"""The result as LaTeX, for a paper: one table, to be used with `\usepackage{booktabs}`.
+r"""The result as LaTeX, for a paper: one table, to be used with `\usepackage{booktabs,graphicx}`.
 
 Owns the layout of `report.tex`. Computes nothing. Invariant: names are escaped, so no task or variant can break the
-document or command it; equal results give equal bytes.
+document or command it, nor make the table wider than the text; equal results give equal bytes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from harness.report import verdicts
 from harness.report.escapes import latex as escaped
 from harness.report.numbers import absolute, percent, probability, relative
 from harness.report.result import Result
-from harness.report.wording import footnotes, gap_heading, headline, relative_heading
+from harness.report.wording import footnotes, headline, relative_heading
+
+# A table is set in a smaller type and shrunk to the width of the text where it is still wider.
+FITTED = (
+    r"\footnotesize\setlength{\tabcolsep}{4pt}",
+    r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+)
 
 
 def as_latex(result: Result) -> str:
@@ -23,8 +30,8 @@ def as_latex(result: Result) -> str:
         [
             *(escaped(row.title), f"{row.items:,}"),
             *(percent(row.scores[arm].mean) for arm in (result.reference, result.treated)),
-            _minus(escaped(absolute(row.gap))),
-            _minus(escaped(relative(row.gap))),
+            minus(escaped(absolute(row.gap))),
+            minus(escaped(relative(row.gap))),
             escaped(verdicts.verdict(row.gap, row.judgement)),
             escaped(probability(row.judgement.adjusted if row.judgement else None)),
             verdicts.smallest(row.judgement),
@@ -34,29 +41,30 @@ def as_latex(result: Result) -> str:
     notes = [*(f"Warning: {line}" for line in verdicts.warnings(result)), *footnotes(result)]
     return "\n".join(
         [
-            r"% needs \usepackage{booktabs}",
+            r"% needs \usepackage{booktabs,graphicx}",
             r"\begin{table*}",
             r"\centering",
-            r"\caption{" + escaped(f"{headline(result)} {gap_heading(result)}.") + "}",
+            r"\caption{" + escaped(headline(result)) + "}",
             r"\label{tab:" + "".join(one if one.isalnum() else "-" for one in _name(result)) + "}",
+            *FITTED,
             r"\begin{tabular}{@{}lrrrrrlrr@{}}",
             r"\toprule",
             _line(head),
             r"\midrule",
             *[_line(row) for row in rows],
             r"\bottomrule",
-            r"\end{tabular}",
-            r"\par\smallskip\footnotesize",
-            *[escaped(line) + r"\par" for line in notes],
+            r"\end{tabular}}",
+            r"\par\smallskip\raggedright\footnotesize",
+            *[minus(escaped(line)) + r"\par" for line in notes],
             r"\end{table*}",
             "",
         ]
     )
 
 
-def _minus(number: str) -> str:
-    """Set the signs of numbers as signs: a hyphen is shorter than a minus."""
-    return number if number == "-" else number.replace("-", "$-$")
+def minus(text: str) -> str:
+    """Set the signs of numbers and of differences as signs: a hyphen is shorter than a minus."""
+    return re.sub(r"(?<=\s)-(?=\s)|(?<![\w.-])-(?=\d)", "$-$", text)
 
 
 def _name(result: Result) -> str:

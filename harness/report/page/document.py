@@ -152,7 +152,7 @@ def _parts(row: TaskRow, number: int, result: Result) -> dict[str, Any] | None:
         "plot": shell.safe(plot),
         "count": len(gaps),
         "called": sum(gap.called for gap in gaps),
-        "note": "In brackets the number of items. The intervals are not corrected over the parts: if nothing had"
+        "note": "In brackets the number of items. The intervals are not corrected over the subtasks: if nothing had"
         f" changed, about {expected:g} of {len(gaps)} would exclude zero by chance. What reaches beyond the edge is cut"
         " off.",
     }
@@ -167,7 +167,7 @@ def _budget(result: Result) -> Table:
     [reference] = [arm for arm in result.arms if arm.name == result.reference]
 
     def share(own: int, other: int) -> str:
-        return f"{own:,} ({own / other:.0%})" if other and own else f"{own:,}"
+        return f"{own:,} ({100 * own / other:.0f} %)" if other and own else f"{own:,}"
 
     return Table(
         header=("arm", "treatment", "chats", "supervised tokens", "steps", "seeds"),
@@ -194,7 +194,12 @@ def _losses(result: Result) -> Table:
         *((f"changed in {arm.name}", arm.treated) for arm in result.arms),
     ]
     rows = [
-        (what, ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sorted(own.items())))
+        (
+            what,
+            ", ".join(
+                f"{name.removeprefix('label:').replace('_', ' ')} {count:,}" for name, count in sorted(own.items())
+            ),
+        )
         for what, own in counts
         if own
     ]
