@@ -43,7 +43,8 @@ def test_the_tables_compile_and_none_is_wider_than_the_text(tmp_path: Path, colu
 
 
 def test_signs_of_numbers_are_signs_and_hyphens_stay_hyphens() -> None:
-    assert latex.minus("-4.2 [-14.5, +6.0]") == "$-$4.2 [$-$14.5, +6.0]"
-    assert latex.minus("gap = clean - aligned, one-sided, 1-3, 5e-49, -") == (
+    assert latex.typeset(r"-3.4 \%") == r"$-$3.4~\%"
+    assert latex.typeset("-4.2 [-14.5, +6.0]") == "$-$4.2 [$-$14.5, +6.0]"
+    assert latex.typeset("gap = clean - aligned, one-sided, 1-3, 5e-49, -") == (
         "gap = clean $-$ aligned, one-sided, 1-3, 5e-49, -"
     )

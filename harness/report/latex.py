@@ -25,14 +25,14 @@ FITTED = (
 def as_latex(result: Result) -> str:
     """Return a `table*` with the pair's scores, gaps and verdicts, its caption and its notes."""
     head = ["Task", "Items", result.reference, result.treated, "Gap, points", relative_heading(result)]
-    head = [*map(escaped, head), "Verdict", "$p$ (corrected)", "Smallest"]
+    head = [*map(escaped, head), "Verdict", "$p$", "Smallest"]  # p as the notes say: corrected
     rows = [
         [
             *(escaped(row.title), f"{row.items:,}"),
             *(percent(row.scores[arm].mean) for arm in (result.reference, result.treated)),
-            minus(escaped(absolute(row.gap))),
-            minus(escaped(relative(row.gap))),
-            escaped(verdicts.verdict(row.gap, row.judgement)),
+            typeset(escaped(absolute(row.gap))),
+            typeset(escaped(relative(row.gap))),
+            r"\raggedright " + escaped(verdicts.verdict(row.gap, row.judgement)),
             escaped(probability(row.judgement.adjusted if row.judgement else None)),
             verdicts.smallest(row.judgement),
         ]
@@ -44,10 +44,10 @@ def as_latex(result: Result) -> str:
             r"% needs \usepackage{booktabs,graphicx}",
             r"\begin{table*}",
             r"\centering",
-            r"\caption{" + escaped(headline(result)) + "}",
+            r"\caption{" + typeset(escaped(headline(result))) + "}",
             r"\label{tab:" + "".join(one if one.isalnum() else "-" for one in _name(result)) + "}",
             *FITTED,
-            r"\begin{tabular}{@{}lrrrrrlrr@{}}",
+            r"\begin{tabular}{@{}lrrrrrp{9em}rr@{}}",
             r"\toprule",
             _line(head),
             r"\midrule",
@@ -55,16 +55,16 @@ def as_latex(result: Result) -> str:
             r"\bottomrule",
             r"\end{tabular}}",
             r"\par\smallskip\raggedright\footnotesize",
-            *[minus(escaped(line)) + r"\par" for line in notes],
+            *[typeset(escaped(line)) + r"\par" for line in notes],
             r"\end{table*}",
             "",
         ]
     )
 
 
-def minus(text: str) -> str:
-    """Set the signs of numbers and of differences as signs: a hyphen is shorter than a minus."""
-    return re.sub(r"(?<=\s)-(?=\s)|(?<![\w.-])-(?=\d)", "$-$", text)
+def typeset(text: str) -> str:
+    """Set signs as signs (a hyphen is shorter than a minus) and tie a per cent sign to its number."""
+    return re.sub(r"(?<=\s)-(?=\s)|(?<![\w.-])-(?=\d)", "$-$", text.replace(r" \%", r"~\%"))
 
 
 def _name(result: Result) -> str:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from harness.report.escapes import latex, markdown_table
-from harness.report.latex import FITTED, minus
+from harness.report.latex import FITTED, typeset
 from harness.report.published import LEVEL, POWER, Published, Support, supports
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def as_latex(table: Published) -> str:
 
 
 def _latex_line(cells: Sequence[str]) -> str:
-    return " & ".join(minus(latex(cell)) for cell in cells) + " \\\\"
+    return " & ".join(typeset(latex(cell)) for cell in cells) + " \\\\"
 
 
 def as_json(table: Published) -> str:
