@@ -88,7 +88,7 @@ def test_the_table_has_interval_named_denominator_and_smallest_gap() -> None:
     shown, _ = study()
     text = plain(written(shown))
     assert "relative to aligned" in text
-    assert "smallest gap seen with 80 % power, points" in text
+    assert "smallest gap seen with 80&nbsp;% power, points" in text
     for row in shown.tasks:
         gap = row.gap
         assert isinstance(gap, compare.Gap) and row.judgement and row.judgement.smallest and gap.relative

@@ -54,8 +54,8 @@ def notes(board: Board) -> list[str]:
         lines.append(f"Guessing scores {numbers.percent(board.chance)} %.")
     if board.further:
         lines.append(
-            f"Not shown: {numbers.counted(board.further, 'further row')} with lower scores; the ranges count them as not"
-            " told apart."
+            f"Not shown: {numbers.counted(board.further, 'further row')} with lower scores; the ranges count them as"
+            " not told apart."
         )
     if len(board.rows) > 1:
         sure = f"{100 * (1 - board.level):g} %"

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.compare import Gap, Incomparable
+from harness.compare import Gap, Incomparable, Verdict
 from harness.report import numbers, verdicts, wording
 from harness.report.numbers import counted
 from harness.report.page import payload, plots, shell, words
 from harness.report.page.outcomes import Outcomes, outcomes
 from harness.report.page.texts import Texts
-from harness.report.result import Result, TaskRow
+from harness.report.result import ControlKind, Result, TaskRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +63,7 @@ def as_html(
         "marks": words.MARKS,
         "verdicts": [_verdict(row, result) for row in result.tasks],
         "forest": shell.safe(plots.forest(result)),
+        "forest_note": _forest_note(result),
         "controls": _controls(result),
         "parts": [part for number, row in enumerate(result.tasks) if (part := _parts(row, number, result))],
         "curves": shell.safe(plots.curves(result)),
@@ -139,6 +140,22 @@ def _controls(result: Result) -> list[Table]:
         Table(header=("task", "gap, points", "verdict"), numbers=(1,), rows=one.rows, caption=one.heading)
         for one in verdicts.controls(result)
     ]
+
+
+def _forest_note(result: Result) -> str:
+    """Say what the lines, the band and the colours of the plot are, as far as they are in it."""
+    kinds = {control.kind for row in result.tasks for control in row.controls}
+    called = {row.judgement.verdict for row in result.tasks if row.judgement}
+    zero = " (the same data under other seeds should lie around zero)" if ControlKind.SAME_DATA in kinds else ""
+    return " ".join(
+        [
+            f"Every task's gap with its {wording.confidence(result)} interval; the grey band is the margin within which"
+            " a gap counts as none.",
+            *([f"Thinner lines are controls{zero}."] if kinds else []),
+            *(["Green: improved."] if Verdict.IMPROVED in called else []),
+            *(["Red: regressed."] if Verdict.REGRESSED in called else []),
+        ]
+    )
 
 
 def _parts(row: TaskRow, number: int, result: Result) -> dict[str, Any] | None:
