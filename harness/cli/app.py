@@ -26,6 +26,7 @@ from harness.cli.options import (
     Tasks,
     Trackers,
     Variant,
+    run_names,
     table_names,
 )
 
@@ -132,7 +133,12 @@ def ablate(
 )
 def report(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A study, or one run of it such as pocket/whole; default: all.")
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A study, or one run of it such as pocket/whole; default: all.",
+            autocompletion=run_names,
+        ),
     ] = "",
     results: ResultsFolder = Path("results"),
     reports: ReportsFolder = Path("reports"),

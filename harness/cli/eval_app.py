@@ -284,7 +284,12 @@ def show(
 )
 def diff(
     task: Annotated[
-        str, typer.Option(metavar="A,B", help="Tasks to look at, with commas between; default: all of the study.")
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="Tasks to look at, with commas between; default: all of the study.",
+            autocompletion=task_names,
+        ),
     ] = "",
     study: _Study = "pocket",
     variant: Variant = "",

@@ -11,6 +11,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from harness.cli.options import task_names
+
 
 class BoardFormat(enum.StrEnum):
     """How a leaderboard is printed."""
@@ -40,7 +42,10 @@ def leaderboard(
     results: Annotated[
         Optional[list[Path]], typer.Option(metavar="DIR", help="Folder of results; may be given several times.")
     ] = None,
-    task: Annotated[str, typer.Option(metavar="NAME", help="Only this task, such as mmlu or mmlu_strict.")] = "",
+    task: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Only this task, such as mmlu or mmlu_strict.", autocompletion=task_names),
+    ] = "",
     metric: Annotated[
         str, typer.Option(metavar="NAME", help="Rank by this metric, more first; default: each task's own.")
     ] = "",
