@@ -315,7 +315,7 @@ def test_chats_can_be_looked_at_without_the_base_model_of_the_study(tmp_path: Pa
         ("stats nowhere.toml", "'nowhere.toml'"),
         ("stats own.toml --data nowhere", "--data nowhere is not a folder"),
         ("stats own.toml --results own.toml", "--results own.toml is a file"),
-        ("stats own.toml --format csv", "'json'"),
+        ("stats own.toml --format csv", "Invalid value for '--format': 'csv' is not one of 'table', 'json'."),
         ("show", "Missing argument 'CHAT'"),
         ("stast", "Did you mean 'stats'?"),
     ],

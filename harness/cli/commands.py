@@ -24,6 +24,7 @@ from harness.cli.screen import Screen
 from harness.errors import InputError
 from harness.evaluate import catalog
 from harness.report import documents, graph, latex, markdown, terminal
+from harness.report.numbers import counted
 from harness.report.result import Result
 from harness.study import load_study
 from harness.study.choice import runs
@@ -136,8 +137,9 @@ def plan(ablation: Ablation) -> None:
     saved = recipe.epochs * recipe.checkpoints_per_epoch
     lines = [
         f"Recipe {recipe.name}: ZeRO-{recipe.zero_stage}, {recipe.precision}, batch {recipe.global_batch} ="
-        f" {machine.ranks} ranks x {machine.micro_batch} chats x {budget.accumulation(recipe, machine)} accumulation.",
-        f"Model: {model:,} parameters; {saved} checkpoints a training, {trainings} trainings:"
+        f" {counted(machine.ranks, 'rank')} x {counted(machine.micro_batch, 'chat')}"
+        f" x {budget.accumulation(recipe, machine)} accumulation.",
+        f"Model: {model:,} parameters; {counted(saved, 'checkpoint')} a training, {counted(trainings, 'training')}:"
         f" {graph.gib(saved * trainings * forecast[0].footprint.checkpoint)} in all."
         if model
         else "Model: size not known before the base model is there.",
