@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from harness import layout, rebuilding
 from harness import trackers as tracking
@@ -147,7 +148,7 @@ def plan(ablation: Ablation) -> None:
         f" {len(runs(ablation.choice))} checkpoints.",
     ]
     for line in lines:
-        out.print(line, soft_wrap=False, markup=False)
+        out.print(Text(line))
 
 
 def studies() -> None:
