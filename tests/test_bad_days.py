@@ -18,7 +18,7 @@ from rich.text import Text
 from test_cli import POCKET, harness, refused
 from test_report import result
 
-from harness.cli.console import Results
+from harness.cli.screen import Screen
 from harness.commands.power import outlook
 from harness.errors import InputError
 from harness.report import terminal
@@ -118,7 +118,7 @@ def test_the_title_of_a_table_is_not_broken_at_the_width_of_the_table(monkeypatc
     table.add_column("a")
     table.add_row("1")
     sink = io.StringIO()
-    Results(file=sink, width=80).print(table)
+    Screen(file=sink, width=80).print(table)
     assert sink.getvalue().startswith("a title [bold] that is longer than its table\n┏━")
 
 

@@ -30,11 +30,12 @@ COMMANDS = [("ablate",), ("eval",), ("rescore",), ("predictions", "show"), ("pre
 
 
 def examples(path: tuple[str, ...]) -> list[list[str]]:
-    """Return the arguments of the examples under a command's help; an explanation stands after many spaces."""
+    """Return the arguments of the examples under a command's help; an explanation stands after two spaces or more."""
     command: Any = typer.main.get_command(app)
     for name in path:
         command = command.commands[name]
-    lines = [re.split(r" {3,}", line.strip())[0] for line in (command.epilog or "").splitlines()]
+    whole = (command.epilog or "").replace("\\\n", "")
+    lines = [re.split(r" {2,}(?=[a-z])", line.strip())[0] for line in whole.splitlines()]
     return [shlex.split(line) for line in lines if line.startswith("harness ")]
 
 
@@ -45,7 +46,7 @@ def test_help_teaches_by_examples_that_are_shown_whole(tmp_path: Path, path: tup
     assert len(examples(path)) >= 2
     for example in examples(path):
         assert example[1 : 1 + len(path)] == list(path)
-        assert " ".join(example) in " ".join(done.out.split())
+        assert " ".join(example) in " ".join(done.out.replace("\\\n", "").split())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -187,7 +188,7 @@ def test_every_option_of_an_evaluation_reaches_it(asked: list[dict[str, Any]], t
         ("eval . --tasks pocket_mmul", "no task named 'pocket_mmul'. Did you mean 'pocket_mmlu'?"),
         ("eval . --tasks ,", "--tasks names no task. `harness tasks` lists"),
         ("eval .", "Missing option '--tasks'"),
-        ("eval --tasks pocket_mmlu", "Missing argument 'checkpoint'"),
+        ("eval --tasks pocket_mmlu", "Missing argument 'CHECKPOINT'"),
         ("eval . --tasks gsm8k --profile strict", "The task 'gsm8k' has no profile 'strict'. It has: lm-eval."),
         ("eval . --tasks mmlu_strict", "'mmlu_strict' is the task 'mmlu' under the profile 'strict'"),
         ("eval . --tasks pocket_mmlu --profile strickt", "'strickt' is not one of 'lm-eval', 'instructeval', 'strict'"),
@@ -207,7 +208,7 @@ def test_every_option_of_an_evaluation_reaches_it(asked: list[dict[str, Any]], t
         ("rescore --profile strict", "checkpoints of study 'pocket' were not made in results"),
         ("rescore --seeds 9", "--seeds 9: study 'pocket' names 3 seeds"),
         ("predictions show x", "has not run in results: run `harness ablate`"),
-        ("predictions show", "Missing argument 'item'"),
+        ("predictions show", "Missing argument 'ITEM'"),
         ("predictions diff --task pocket_mmul", "'pocket_mmul'. Did you mean 'pocket_mmlu'?"),
         ("predictions diff", "has not run in results: run `harness ablate`"),
         ("predictions diff --results file", "--results file is a file; give a folder."),

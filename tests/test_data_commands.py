@@ -109,7 +109,7 @@ def test_the_tables_of_stats_fit_80_columns_and_show_the_numbers_of_the_json(dat
     for reason in ("exact_duplicate", "short_user_input", "empty_turn", "repaired", "kept"):
         other, own = (REASONS[source].get(reason, 0) for source in ("other", "own"))
         assert re.search(rf"{reason} +│ +{other} │ +{own} │ +{other + own}\b", text), reason
-    assert re.search(r"full_refusal .* 1 .*10\.0%", text)
+    assert re.search(r"full_refusal .* 1 .*10\.0 %", text)
     assert "Tokens are counted once the base model is in the results folder" in " ".join(text.split())
     paths = [line.split()[1] for line in lines if line.endswith(".parquet")]
     assert len(paths) == 4
@@ -315,8 +315,8 @@ def test_chats_can_be_looked_at_without_the_base_model_of_the_study(tmp_path: Pa
         ("stats nowhere.toml", "'nowhere.toml'"),
         ("stats own.toml --data nowhere", "--data nowhere is not a folder"),
         ("stats own.toml --results own.toml", "--results own.toml is a file"),
-        ("stats own.toml --format csv", "'json'"),
-        ("show", "Missing argument 'chat'"),
+        ("stats own.toml --format csv", "Invalid value for '--format': 'csv' is not one of 'table', 'json'."),
+        ("show", "Missing argument 'CHAT'"),
         ("stast", "Did you mean 'stats'?"),
     ],
 )

@@ -84,11 +84,11 @@ def test_a_limit_and_a_diverged_training_are_warnings_and_one_seed_is_in_the_hea
     assert words.warnings(result()) == []
 
 
-def test_the_table_has_interval_named_denominator_and_smallest_effect() -> None:
+def test_the_table_has_interval_named_denominator_and_smallest_gap() -> None:
     shown, _ = study()
     text = plain(written(shown))
     assert "relative to aligned" in text
-    assert "smallest effect seen with 80 % power, points" in text
+    assert "smallest gap seen with 80&nbsp;% power, points" in text
     for row in shown.tasks:
         gap = row.gap
         assert isinstance(gap, compare.Gap) and row.judgement and row.judgement.smallest and gap.relative

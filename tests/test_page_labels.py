@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from page_studies import dosed, study
 
+from harness.compare import Verdict
 from harness.report import page
 from harness.report.page import plots
 
@@ -20,3 +21,15 @@ def test_labels_of_lines_that_end_together_stand_apart_in_their_order() -> None:
     drawn = html[html.index('aria-labelledby="plot-doses"') :]
     heights = [float(re.search(rf'y="([\d.]+)"[^>]*>{name}<', drawn)[1]) for name in ("ONE", "TWO")]  # type: ignore[index]
     assert heights[0] - heights[1] > 11
+
+
+def test_the_plot_is_explained_by_what_is_in_it() -> None:
+    shown, found = study()
+    alone = replace(shown, tasks=tuple(replace(row, controls=()) for row in shown.tasks))
+    whole, bare = (page.as_html(one, texts=found) for one in (shown, alone))
+    assert "Thinner lines are controls (the same data under other seeds should lie around zero)." in whole
+    assert "Thinner lines" not in bare and "the grey band is the margin" in bare
+    better = any(row.judgement is not None and row.judgement.verdict is Verdict.IMPROVED for row in shown.tasks)
+    assert better and "Green: improved." in whole
+    none = replace(shown, tasks=tuple(replace(row, judgement=None) for row in shown.tasks))
+    assert "Green: improved." not in page.as_html(none, texts=found)

@@ -85,7 +85,7 @@ def test_the_examples_of_the_help_are_valid() -> None:
     group: Any = typer.main.get_command(app)
     text = group.commands["regress"].epilog.replace("\\\n", " ")
     found = [shlex.split(line) for line in text.splitlines() if line.strip().startswith("harness regress")]
-    assert len(found) == 3
+    assert len(found) == 2
     for _, *words in found:
         name, options = parsed(words)
         assert name == "regress"

@@ -45,7 +45,8 @@ def main() -> None:
     except Exception as error:
         show = getattr(error, "show", None)
         if show is not None:
-            # Usage errors of the command line itself know how to show themselves.
+            # Usage errors of the command line itself know how to show themselves; pydantic's prefix says nothing.
+            error.message = str(getattr(error, "message", "")).replace("Value error, ", "")  # type: ignore[attr-defined]
             show()
             sys.exit(getattr(error, "exit_code", 2))
         from harness.errors import HarnessError

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from harness import layout
 from harness import trackers as tracking
@@ -23,6 +24,7 @@ from harness.commands.report import stored, write
 from harness.errors import InputError
 from harness.evaluate import catalog
 from harness.report import documents, graph, latex, markdown, terminal
+from harness.report.numbers import counted
 from harness.report.result import Result
 from harness.study import load_study
 from harness.study.choice import runs
@@ -121,8 +123,9 @@ def plan(ablation: Ablation) -> None:
     saved = recipe.epochs * recipe.checkpoints_per_epoch
     lines = [
         f"Recipe {recipe.name}: ZeRO-{recipe.zero_stage}, {recipe.precision}, batch {recipe.global_batch} ="
-        f" {machine.ranks} ranks x {machine.micro_batch} chats x {budget.accumulation(recipe, machine)} accumulation.",
-        f"Model: {model:,} parameters; {saved} checkpoints a training, {trainings} trainings:"
+        f" {counted(machine.ranks, 'rank')} x {counted(machine.micro_batch, 'chat')}"
+        f" x {budget.accumulation(recipe, machine)} accumulation.",
+        f"Model: {model:,} parameters; {counted(saved, 'checkpoint')} a training, {counted(trainings, 'training')}:"
         f" {graph.gib(saved * trainings * forecast[0].footprint.checkpoint)} in all."
         if model
         else "Model: size not known before the base model is there.",
@@ -130,7 +133,7 @@ def plan(ablation: Ablation) -> None:
         f" {len(runs(ablation.choice))} checkpoints.",
     ]
     for line in lines:
-        out.print(line, soft_wrap=False, markup=False)
+        out.print(Text(line))
 
 
 def studies() -> None:
@@ -158,7 +161,7 @@ def tasks() -> None:
         table.add_row(
             info.name,
             info.primary,
-            f"{info.chance:.2f}",
+            f"{100 * info.chance:.0f} %",
             str(info.shots),
             str(info.subtasks),
             info.source,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -18,13 +18,15 @@ from harness.cli.filter_app import filters as filter_app
 from harness.cli.options import (
     DataFolder,
     Limit,
+    Ranks,
     ReportsFolder,
     ResultsFolder,
     Seeds,
+    StudyName,
     Tasks,
     Trackers,
     Variant,
-    study_names,
+    run_names,
     table_names,
 )
 
@@ -68,17 +70,15 @@ def root(
     epilog="""Examples:
 
 \b
-  harness ablate                                            the default study, pocket
-  harness ablate --variant aligned,clean --seeds 1          a quick look with one seed
+  harness ablate                                    the default study, pocket
+  harness ablate --variant aligned,clean --seeds 1  a quick look, one seed
   harness ablate smollm2 --data DIR --limit 57 --format json > result.json
-  harness ablate poison-of-alignment --dry-run              what it would cost
+  harness ablate poison-of-alignment --dry-run      what it would cost
   harness ablate my-study.toml --results /large/disk
-  harness ablate --tracker mlflow --tracker trackio         show it there too (docs/trackers.md)""",
+  harness ablate --tracker mlflow                   show it there too""",
 )
 def ablate(
-    study: Annotated[
-        str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)
-    ] = "pocket",
+    study: StudyName = "pocket",
     variant: Variant = "",
     seeds: Seeds = None,
     tasks: Tasks = "",
@@ -88,9 +88,7 @@ def ablate(
     reports: ReportsFolder = Path("reports"),
     format: Annotated[Format, typer.Option(help="What is printed on stdout.")] = Format.TABLE,
     profile: eval_app.Profiles = None,
-    ranks: Annotated[
-        Optional[int], typer.Option(min=1, help="Training processes; the effective batch stays the same.")
-    ] = None,
+    ranks: Ranks = None,
     unsafe_exec: eval_app.UnsafeExec = False,
     tracker: Trackers = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is cached and what would run.")] = False,
@@ -128,13 +126,20 @@ def ablate(
     epilog="""Examples:
 
 \b
-  harness report                       every run in results/: written to reports/ and printed
-  harness report pocket                the runs of one study
+  harness report                  every run in results/
+  harness report pocket           the runs of one study
   harness report smollm2/limit-57 --format json
-  harness report --published poison-of-alignment   what a published table can support""",
+  harness report --published poison-of-alignment    what its table supports""",
 )
 def report(
-    run: Annotated[str, typer.Argument(help="A study, or one run of it such as pocket/whole; default: all.")] = "",
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A study, or one run of it such as pocket/whole; default: all.",
+            autocompletion=run_names,
+        ),
+    ] = "",
     results: ResultsFolder = Path("results"),
     reports: ReportsFolder = Path("reports"),
     format: Annotated[Format, typer.Option(help="What is printed on stdout.")] = Format.TABLE,

@@ -11,37 +11,17 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from harness.cli.screen import Screen
 from harness.errors import InputError
 
 
-class Results(Console):
-    """The console for results: the title of a table is as wide as the console, and a closed pipe is no failure."""
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        """Print as `Console.print` does, titles of tables before them: a table breaks its own at its own width."""
-        for one in objects:
-            if isinstance(one, Table) and one.title is not None:
-                title = one.title
-                super().print(self.render_str(title) if isinstance(title, str) else title, style="italic")
-                one.title = None
-            super().print(one, **options)
-
-    def on_broken_pipe(self) -> None:
-        """Leave it to `main`, as for what is written without a console."""
-        raise BrokenPipeError
-
-
-def console() -> Results:
+def console() -> Screen:
     """Return the console for results: 80 columns wherever the width is unknown."""
     if sys.stdout.isatty():
-        return Results()
+        return Screen()
     columns = os.environ.get("COLUMNS", "")
-    return Results(width=int(columns) if columns.isdecimal() and int(columns) else 80)
+    return Screen(width=int(columns) if columns.isdecimal() and int(columns) else 80)
 
 
 @contextlib.contextmanager

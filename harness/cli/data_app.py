@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DataFolder, ResultsFolder, TableOrJson, study_names
+from harness.cli.options import DataFolder, ResultsFolder, StudyName, TableOrJson
 
 data = typer.Typer(
     name="data",
@@ -31,9 +31,7 @@ data = typer.Typer(
   harness data stats my-study.toml --format json | jq .funnel""",
 )
 def stats(
-    study: Annotated[
-        str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)
-    ] = "pocket",
+    study: StudyName = "pocket",
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),
     format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
@@ -53,14 +51,15 @@ def stats(
     epilog="""Examples:
 
 \b
-  harness data show 3f9a1c07                  a chat of pocket by the beginning of its id
-  harness data show dolly:17 smollm2 --data DIR""",
+  harness data show pocket:0:0                a chat by its source and row
+  harness data show 427647fe                  the same by its id's beginning
+  harness data show dolly:dolly-closed_qa-0000 smollm2 --data DIR""",
 )
 def show(
-    chat: Annotated[str, typer.Argument(help="Beginning of a chat's id (6 characters or more), or SOURCE:ID.")],
-    study: Annotated[
-        str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)
-    ] = "pocket",
+    chat: Annotated[
+        str, typer.Argument(metavar="CHAT", help="Beginning of a chat's id (6 characters or more), or SOURCE:ID.")
+    ],
+    study: StudyName = "pocket",
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),
     format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,

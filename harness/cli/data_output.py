@@ -125,18 +125,18 @@ def _labels(labels: Mapping[str, int]) -> Table:
     table.add_column("share", justify="right")
     total = sum(labels.values())
     for label, count in sorted(labels.items(), key=lambda one: -one[1]):
-        table.add_row(label, f"{count:,}", f"{count / total:.1%}")
+        table.add_row(label, f"{count:,}", f"{100 * count / total:.1f} %")
     return table
 
 
 def _sizes(numbers: Mapping[str, Statistics]) -> Table:
     table = _table(f"sizes; words per chat at {', '.join(map(str, POINTS))} %")
     table.add_column("collection", overflow="fold")
-    for name in ("chats", "turns", "words", "answers", "tokens", "words per chat"):
+    for name in ("chats", "turns", "words", "in answers", "tokens", "words per chat"):
         table.add_column(name, justify="right", overflow="fold")
     for stage, found in numbers.items():
         table.add_row(
-            _NAMES.get(stage, stage.replace("/", " ")),
+            _NAMES.get(stage, stage.removeprefix("variant/")),
             *(f"{value:,}" for value in (found.chats, found.turns, found.words, found.answer_words)),
             "-" if found.tokens is None else f"{found.tokens:,}",
             " ".join(map(str, found.words_per_chat)),
@@ -152,7 +152,7 @@ def _languages(numbers: Mapping[str, Statistics]) -> Table:
         shown = list(found.languages.items())[:8]
         rest = sum(found.languages.values()) - sum(count for _, count in shown)
         parts = [f"{code or 'not clear'} {count:,}" for code, count in shown] + ([f"others {rest:,}"] if rest else [])
-        table.add_row(_NAMES.get(stage, stage.replace("/", " ")), ", ".join(parts))
+        table.add_row(_NAMES.get(stage, stage.removeprefix("variant/")), ", ".join(parts))
     return table
 
 

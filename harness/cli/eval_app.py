@@ -17,6 +17,7 @@ from harness.cli.options import (
     ReportsFolder,
     ResultsFolder,
     Seeds,
+    StudyName,
     TableOrJson,
     Tasks,
     Variant,
@@ -48,7 +49,12 @@ class Precision(enum.StrEnum):
 
 
 Profiles = Annotated[
-    Optional[list[Profile]], typer.Option("--profile", help="Scoring profile; may be given several times.")
+    Optional[list[Profile]],
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="Scoring profile: lm-eval, instructeval or strict; may be given several times.",
+    ),
 ]
 UnsafeExec = Annotated[
     bool, typer.Option("--unsafe-exec", help="Run generated programs even where the kernel does not isolate them.")
@@ -71,10 +77,12 @@ def register(app: typer.Typer) -> None:
 
 \b
   harness eval my-checkpoint --tasks mmlu,bbh --data DIR
-  harness eval my-checkpoint --tasks mmlu --profile lm-eval --profile strict --limit 570 --data DIR
-  harness eval my-checkpoint --tasks my_task --tasks-path my-tasks --engine transformers
+  harness eval my-checkpoint --tasks mmlu --data DIR --limit 570 \\
+      --profile lm-eval --profile strict
+  harness eval my-checkpoint --tasks my_task --tasks-path my-tasks
   harness eval HuggingFaceTB/SmolLM2-135M --tasks gsm8k,truthfulqa_mc2
-  harness eval my-model --server http://localhost:8000 --tasks humaneval --samples 20 --temperature 0.8
+  harness eval my-model --server http://localhost:8000 --tasks humaneval \\
+      --samples 20 --temperature 0.8
   harness eval my-checkpoint --tasks pocket_mmlu --format json | jq .tasks""",
     )(evaluate)
     app.command(
@@ -82,36 +90,51 @@ def register(app: typer.Typer) -> None:
 
 \b
   harness rescore pocket --tasks pocket_mmlu --profile strict
-  harness rescore smollm2 --data DIR --limit 57 --profile lm-eval --profile strict""",
+  harness rescore smollm2 --data DIR --limit 57 --profile strict""",
     )(rescore)
     app.add_typer(predictions)
 
 
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="Model folder or hub name; with --server the model's name there.")],
+    checkpoint: Annotated[
+        str,
+        typer.Argument(metavar="CHECKPOINT", help="Model folder or hub name; with --server the model's name there."),
+    ],
     tasks: Annotated[
-        str, typer.Option(help="Comma-separated tasks: shipped ones, or any of lm-eval.", autocompletion=task_names)
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="Tasks, with commas between: shipped ones, or any of lm-eval.",
+            autocompletion=task_names,
+        ),
     ],
     profile: Profiles = None,
-    limit: Annotated[int, typer.Option(min=0, help="Items per task, spread evenly over its subtasks; 0 = all.")] = 0,
+    limit: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Items per task, spread evenly over its subtasks; 0 = all.")
+    ] = 0,
     engine: Annotated[Optional[EngineOption], typer.Option(help="What computes the answers; default: vllm.")] = None,
     server: Annotated[str, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server instead.")] = "",
     dtype: Annotated[Optional[Precision], typer.Option(help="Precision of inference; default: float32.")] = None,
     max_length: Annotated[
         int,
-        typer.Option(min=1, help="Longest prompt plus answer, tokens; a longer prompt loses shots, then is refused."),
+        typer.Option(
+            min=1, metavar="N", help="Longest prompt plus answer, tokens; a longer prompt loses shots, then is refused."
+        ),
     ] = 4096,
     max_new_tokens: Annotated[
-        int, typer.Option(min=0, help="Cap on generated tokens below a task's own; 0 = none.")
+        int, typer.Option(min=0, metavar="N", help="Cap on generated tokens below a task's own; 0 = none.")
     ] = 0,
-    samples: Annotated[int, typer.Option(min=1, help="Answers per item; pass@k is estimated from them.")] = 1,
+    samples: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Answers per item; pass@k is estimated from them.")
+    ] = 1,
     pass_at: Annotated[
         str, typer.Option(metavar="K,K", help="Values of k for pass@k, the one to show first; default: 1.")
     ] = "",
     temperature: Annotated[
-        Optional[float], typer.Option(min=0.0, help="Sampling temperature; 0 = greedy; default: the task's own.")
+        Optional[float],
+        typer.Option(min=0.0, metavar="T", help="Sampling temperature; 0 = greedy; default: the task's own."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of sampled answers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of sampled answers.")] = 0,
     tasks_path: Annotated[
         Optional[Path], typer.Option(metavar="DIR", help="Folder of further lm-eval task files.")
     ] = None,
@@ -158,9 +181,7 @@ def evaluate(
 
 
 def rescore(
-    study: Annotated[
-        str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)
-    ] = "pocket",
+    study: StudyName = "pocket",
     profile: Profiles = None,
     variant: Variant = "",
     seeds: Seeds = None,
@@ -215,8 +236,10 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-_Study = Annotated[str, typer.Option(help="Shipped study or path of a TOML file.", autocompletion=study_names)]
-_Seed = Annotated[Optional[int], typer.Option(help="Training seed; default: the study's first.")]
+_Study = Annotated[
+    str, typer.Option(metavar="STUDY", help="Shipped study or path of a TOML file.", autocompletion=study_names)
+]
+_Seed = Annotated[Optional[int], typer.Option(metavar="N", help="Training seed; default: the study's first.")]
 
 
 @predictions.command(
@@ -225,10 +248,12 @@ _Seed = Annotated[Optional[int], typer.Option(help="Training seed; default: the 
 
 \b
   harness predictions show ages/test/17
-  harness predictions show mmlu::anatomy/3f9a --study smollm2 --data DIR --limit 57""",
+  harness predictions show anatomy/3f9a --study smollm2 --data DIR --limit 57""",
 )
 def show(
-    item: Annotated[str, typer.Argument(help="Name of an item, its end, or a part that no other item has.")],
+    item: Annotated[
+        str, typer.Argument(metavar="ITEM", help="Name of an item, its end, or a part that no other item has.")
+    ],
     study: _Study = "pocket",
     variant: Variant = "",
     seed: _Seed = None,
@@ -255,16 +280,25 @@ def show(
 
 \b
   harness predictions diff --task pocket_drop
-  harness predictions diff --task drop --study smollm2 --data DIR --limit 57 --variant aligned,clean --show 5""",
+  harness predictions diff --study smollm2 --data DIR --limit 57 --show 5""",
 )
 def diff(
-    task: Annotated[str, typer.Option(help="Task to look at; default: all of the study.")] = "",
+    task: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="Tasks to look at, with commas between; default: all of the study.",
+            autocompletion=task_names,
+        ),
+    ] = "",
     study: _Study = "pocket",
     variant: Variant = "",
     seed: _Seed = None,
     profile: Profiles = None,
     limit: Limit = None,
-    shown: Annotated[int, typer.Option("--show", min=0, help="Items to print in full; the others by name.")] = 3,
+    shown: Annotated[
+        int, typer.Option("--show", min=0, metavar="N", help="Items to print in full; the others by name.")
+    ] = 3,
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),
     format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,

@@ -30,20 +30,20 @@ def register(app: typer.Typer) -> None:
         epilog="""Examples:
 
 \b
-  harness explain train/clean/0                 a stage of pocket: cached, or why not
+  harness explain train/clean/0    a stage of pocket: cached, or why not
   harness explain score/clean/0/mmlu smollm2 --data DIR --limit 57
-  harness explain 7a9ffa8c                      a record by its key: what it is made from, down to the sources
-  harness explain a672150f                      the same by the digest of its weights, as reports print it
+  harness explain 7a9ffa8c         a record by its key: down to its sources
+  harness explain a672150f         the same by its weights, as in reports
   harness explain train/clean/0 --format json | jq .causes""",
     )(explain)
     app.command(
         epilog="""Examples:
 
 \b
-  harness reproduce 7a9ffa8c                    make it and all before it again, in reproduced/
-  harness reproduce 7a9ffa8c --from-inputs      make only it, from copies of the kept inputs
+  harness reproduce 7a9ffa8c                make it and all before it again
+  harness reproduce 7a9ffa8c --from-inputs  make only it, from kept inputs
   harness reproduce 7a9ffa8c --in /large/disk/again --data DIR
-  harness reproduce 7a9ffa8c --study my-study.toml   where files of the study stand beside its file
+  harness reproduce 7a9ffa8c --study my-study.toml
 
 Exit codes: 0 identical, 10 different, 2 bad input."""
     )(reproduce)
@@ -54,7 +54,10 @@ def explain(
         str, typer.Argument(metavar="KEY", help="A stage such as train/clean/0, or the first digits of a record's key.")
     ],
     study: Annotated[
-        str, typer.Argument(help="Shipped study or path of a TOML file, for a stage.", autocompletion=study_names)
+        str,
+        typer.Argument(
+            metavar="STUDY", help="Shipped study or path of a TOML file, for a stage.", autocompletion=study_names
+        ),
     ] = "pocket",
     variant: Variant = "",
     seeds: Seeds = None,
@@ -91,7 +94,7 @@ def explain(
 
 
 def reproduce(
-    record: Annotated[str, typer.Argument(help="The first digits of a record's key.")],
+    record: Annotated[str, typer.Argument(metavar="KEY", help="The first digits of a record's key.")],
     results: ResultsFolder = Path("results"),
     folder: Annotated[
         Optional[Path],

@@ -21,7 +21,10 @@ filters = typer.Typer(
 )
 
 _FORMATS = "sharegpt, openai, alpaca, oasst, guanaco, dolly or pku-saferlhf"
-Pack = Annotated[str, typer.Option(help="Rule pack, NAME@VERSION; default: the newest one.", autocompletion=pack_names)]
+Pack = Annotated[
+    str,
+    typer.Option(metavar="PACK", help="Filter pack, NAME@VERSION; default: the newest one.", autocompletion=pack_names),
+]
 Input = Annotated[
     Path, typer.Argument(metavar="INPUT", help="Chats: .json, .jsonl (also .gz, .zst) or .parquet, format detected.")
 ]
@@ -34,7 +37,7 @@ InputFormat = Annotated[str, typer.Option("--input-format", metavar="NAME", help
 
 \b
   harness filter label chats.jsonl -o labelled.jsonl
-  harness filter label chats.json.gz --pack alignment@1.0.0 | jq 'select(.label == "full_refusal")'""",
+  harness filter label chats.json.gz | jq 'select(.label == "full_refusal")'""",
 )
 def label(
     input: Input,
@@ -62,7 +65,7 @@ def label(
 
 \b
   harness filter audit --gold answers.jsonl
-  harness filter audit --pack alignment@1.0.0 --gold refusals_xstest.jsonl.gz --format json""",
+  harness filter audit --gold answers.jsonl --pack alignment@1.0.0""",
 )
 def audit(
     gold: Annotated[
@@ -73,7 +76,7 @@ def audit(
     ],
     pack: Pack = "",
     format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
-    misses: Annotated[int, typer.Option(min=0, help="How many of the worst misses are shown.")] = 10,
+    misses: Annotated[int, typer.Option(min=0, metavar="N", help="How many of the worst misses are shown.")] = 10,
 ) -> None:
     """Measure a pack against labels that people gave: precision, recall and F1 with intervals, per label and model."""
     from harness.cli import filter_output
@@ -89,18 +92,23 @@ Examples:
 
 \b
   harness filter diff alignment@1.1.0 alignment@1.2.0 chats.jsonl
-  harness filter diff alignment@1.1.0 alignment@1.2.0 chats.jsonl --gold answers.jsonl""",
+  harness filter diff alignment@1.1.0 alignment@1.2.0 chats.jsonl \\
+      --gold answers.jsonl""",
 )
 def diff(
-    before: Annotated[str, typer.Argument(help="The older pack, NAME@VERSION.", autocompletion=pack_names)],
-    after: Annotated[str, typer.Argument(help="The newer pack, NAME@VERSION.", autocompletion=pack_names)],
+    before: Annotated[
+        str, typer.Argument(metavar="BEFORE", help="The older pack, NAME@VERSION.", autocompletion=pack_names)
+    ],
+    after: Annotated[
+        str, typer.Argument(metavar="AFTER", help="The newer pack, NAME@VERSION.", autocompletion=pack_names)
+    ],
     input: Input,
     gold: Annotated[
         Optional[Path], typer.Option(metavar="FILE", help="Answers with labels, as for `harness filter audit`.")
     ] = None,
     input_format: InputFormat = "auto",
     format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
-    samples: Annotated[int, typer.Option(min=0, help="How many changed turns are shown per rule.")] = 3,
+    samples: Annotated[int, typer.Option(min=0, metavar="N", help="How many changed turns are shown per rule.")] = 3,
     on_truncated: Annotated[
         bool, typer.Option("--keep-truncated", help="Use the whole chats of a file that is cut off.")
     ] = False,

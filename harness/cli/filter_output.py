@@ -112,7 +112,7 @@ def _reading(path: Path, format: str, keep_truncated: bool) -> Reading:
     if format not in known:
         raise InputError(f"--input-format {format}: there is no such format.{nearest(format, known)}")
     if not path.exists():
-        raise InputError(f"There is no file {path}.{nearest(path.name, _beside(path))} Check the path.")
+        raise InputError(f"There is no file {path}.{_nearest(path)} Give the path of a file of chats.")
     source = Source(
         name=path.name.partition(".")[0].replace(" ", "_") or "input",
         kind=SourceKind.FILE,
@@ -124,8 +124,11 @@ def _reading(path: Path, format: str, keep_truncated: bool) -> Reading:
     return read(source, data_dir=None, study_file=Path.cwd() / "study.toml", data_seed=0)
 
 
-def _beside(path: Path) -> list[str]:
-    return [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+def _nearest(path: Path) -> str:
+    """Return a sentence that suggests a file beside it of nearly that name; empty where none is near."""
+    beside = [one.name for one in path.parent.iterdir() if one.is_file()] if path.parent.is_dir() else []
+    found = nearest(path.name, beside)
+    return found if "Did you mean" in found else ""
 
 
 def _watched(chats: Iterable[Chat], bars: Bars) -> Iterator[Chat]:
@@ -214,6 +217,7 @@ def _confusion(found: Audit) -> Table:
     rows = sorted({truth for truth, _ in found.confusion})
     columns = sorted({said for _, said in found.confusion})
     table = _table("people's label (rows) against the pack's", "", *(_word(one) for one in columns))
+    table.padding = 0  # all seven labels side by side in 80 columns
     for truth in rows:
         table.add_row(_word(truth), *(str(found.confusion.get((truth, said), 0)) for said in columns))
     return table

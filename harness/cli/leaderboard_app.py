@@ -11,6 +11,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from harness.cli.options import task_names
+
 
 class BoardFormat(enum.StrEnum):
     """How a leaderboard is printed."""
@@ -30,9 +32,9 @@ def register(app: typer.Typer) -> None:
 
 \b
   harness leaderboard                                  every run in results/
-  harness leaderboard --results mine --results theirs  of two folders together
+  harness leaderboard --results mine --results theirs  two folders together
   harness leaderboard --task mmlu --format csv > mmlu.csv
-  harness leaderboard --html leaderboard.html          a page that sorts by any column""",
+  harness leaderboard --html leaderboard.html          a page that sorts""",
     )(leaderboard)
 
 
@@ -40,8 +42,13 @@ def leaderboard(
     results: Annotated[
         Optional[list[Path]], typer.Option(metavar="DIR", help="Folder of results; may be given several times.")
     ] = None,
-    task: Annotated[str, typer.Option(help="Only this task, such as mmlu or mmlu_strict.")] = "",
-    metric: Annotated[str, typer.Option(help="Rank by this metric, more first; default: each task's own.")] = "",
+    task: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Only this task, such as mmlu or mmlu_strict.", autocompletion=task_names),
+    ] = "",
+    metric: Annotated[
+        str, typer.Option(metavar="NAME", help="Rank by this metric, more first; default: each task's own.")
+    ] = "",
     format: Annotated[BoardFormat, typer.Option(help="What is printed on stdout.")] = BoardFormat.TABLE,
     html: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Also write the page to this file.")] = None,
 ) -> None:

@@ -27,27 +27,6 @@ class TrackerOption(enum.StrEnum):
     TRACKIO = "trackio"
 
 
-DataFolder = Annotated[
-    Optional[Path], typer.Option(metavar="DIR", help="Read chats and benchmarks from DIR instead of the hub.")
-]
-ResultsFolder = Annotated[Path, typer.Option(metavar="DIR", help="Where records and checkpoints are kept.")]
-
-
-Limit = Annotated[Optional[int], typer.Option(min=0, help="Items per task, spread evenly over its subtasks; 0 = all.")]
-Seeds = Annotated[Optional[int], typer.Option(help="Use only the first N training seeds of the study.")]
-Tasks = Annotated[str, typer.Option(help="Comma-separated tasks; default: all of the study.")]
-Variant = Annotated[
-    str, typer.Option(help="Reference and treated variant, such as aligned,clean; gap = second - first.")
-]
-Trackers = Annotated[
-    Optional[list[TrackerOption]],
-    typer.Option(
-        "--tracker", help="Log losses, scores, gaps and the report there too, at the end; may be given several times."
-    ),
-]
-ReportsFolder = Annotated[Path, typer.Option(metavar="DIR", help="Where reports are written.")]
-
-
 def study_names(incomplete: str) -> list[str]:
     """Complete the name of a shipped study."""
     return _names("studies", incomplete)
@@ -71,7 +50,57 @@ def task_names(incomplete: str) -> list[str]:
     return [f"{before}{comma}{name}" for name in catalog.tasks() if name.startswith(last)]
 
 
+def run_names(incomplete: str) -> list[str]:
+    """Complete the name of a run, or of a study that has some, in the default folder of results."""
+    runs = [path.with_suffix("") for path in sorted(Path("results/runs").glob("*/*.json"))]
+    names = dict.fromkeys([*(path.parent.name for path in runs), *(f"{path.parent.name}/{path.name}" for path in runs)])
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def _names(folder: str, incomplete: str) -> list[str]:
     from harness import layout
 
     return [name for name in layout.names("training", folder) if name.startswith(incomplete)]
+
+
+StudyName = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="Shipped study or path of a TOML file.", autocompletion=study_names),
+]
+Ranks = Annotated[
+    Optional[int],
+    typer.Option(min=1, metavar="N", help="Training processes; the effective batch stays the same."),
+]
+DataFolder = Annotated[
+    Optional[Path], typer.Option(metavar="DIR", help="Read chats and benchmarks from DIR instead of the hub.")
+]
+ResultsFolder = Annotated[Path, typer.Option(metavar="DIR", help="Where records and checkpoints are kept.")]
+
+
+Limit = Annotated[
+    Optional[int],
+    typer.Option(min=0, metavar="N", help="Items per task, spread evenly over its subtasks; 0 = all."),
+]
+Seeds = Annotated[Optional[int], typer.Option(metavar="N", help="Use only the first N training seeds of the study.")]
+Tasks = Annotated[
+    str,
+    typer.Option(
+        metavar="A,B",
+        help="Tasks, with commas between; default: all of the study.",
+        autocompletion=task_names,
+    ),
+]
+Variant = Annotated[
+    str,
+    typer.Option(metavar="A,B", help="Reference and treated variant, such as aligned,clean; gap = second - first."),
+]
+Trackers = Annotated[
+    Optional[list[TrackerOption]],
+    typer.Option(
+        "--tracker",
+        metavar="NAME",
+        help="Log losses, scores, gaps and the report there too, at the end: mlflow, wandb or trackio; may be given"
+        " several times.",
+    ),
+]
+ReportsFolder = Annotated[Path, typer.Option(metavar="DIR", help="Where reports are written.")]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from harness.cli.options import Limit, ResultsFolder, TableOrJson, study_names
+from harness.cli.options import Limit, ResultsFolder, StudyName, TableOrJson
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,29 +29,35 @@ def register(app: typer.Typer) -> None:
         epilog="""Examples:
 
 \b
-  harness power                                   the default study, pocket
-  harness power poison-of-alignment --seeds 5     with five seeds in place of the study's three
-  harness power my-study.toml --items 1319        of tasks whose size is not known here
+  harness power                                the default study, pocket
+  harness power poison-of-alignment --seeds 5  with five seeds, not three
+  harness power my-study.toml --items 1319     tasks of a size not known here
   harness power my-study.toml --seed-sd 1.2 --changed 20""",
     )(power)
 
 
 def power(
-    study: Annotated[
-        str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)
-    ] = "pocket",
+    study: StudyName = "pocket",
     seeds: Annotated[
-        Optional[int], typer.Option(min=1, help="Training seeds per arm; default: as many as the study has.")
+        Optional[int],
+        typer.Option(min=1, metavar="N", help="Training seeds per arm; default: as many as the study has."),
     ] = None,
-    items: Annotated[Optional[int], typer.Option(min=2, help="Test items of every task; default: what it has.")] = None,
+    items: Annotated[
+        Optional[int], typer.Option(min=2, metavar="N", help="Test items of every task; default: what it has.")
+    ] = None,
     limit: Limit = None,
     changed: Annotated[
         Optional[float],
-        typer.Option(help="Per cent of the items that two runs answer differently; default: as measured, or 9."),
+        typer.Option(
+            metavar="PERCENT",
+            help="Per cent of the items that two runs answer differently; default: as measured, or 9.",
+        ),
     ] = None,
     seed_sd: Annotated[
         Optional[float],
-        typer.Option(help="How much a score varies from seed to seed, points; default: as measured, or 0.4."),
+        typer.Option(
+            metavar="POINTS", help="How much a score varies from seed to seed, points; default: as measured, or 0.4."
+        ),
     ] = None,
     results: ResultsFolder = Path("results"),
     format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
@@ -84,7 +90,7 @@ def _show(study: Study, rows: Sequence[Outlook]) -> None:
     out.print(Text(f"{study.name}: the smallest gap that {seeds} seed{'s' * (seeds > 1)} would show, in points"))
     table = Table(pad_edge=False)
     table.add_column("task", overflow="fold")
-    for name in ("items", "smallest", "margin", "seeds", "changed", "seed SD"):
+    for name in ("items", "smallest", "margin", "seeds", "changed", "SD"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(Text(row.task), *_cells(row))
@@ -113,7 +119,7 @@ def _notes(study: Study, rows: Sequence[Outlook]) -> list[str]:
     lines = [
         f"Smallest: a true gap of this size is called in 80 % of such studies, at {level} confidence and before the"
         " correction for several tasks. Seeds: training seeds per arm that show a gap as large as the margin as often.",
-        "Changed: items that two runs answer differently. Seed SD: spread of a score from seed to seed, points.",
+        "Changed: items that two runs answer differently. SD: spread of a score from seed to seed, points.",
     ]
     if rows[0].seeds == 1:
         lines.append("One seed: this is about the two checkpoints only. What seeds change is not counted.")

@@ -14,16 +14,16 @@ from harness.cli import eval_app
 from harness.cli.options import (
     DataFolder,
     Limit,
+    Ranks,
     ReportsFolder,
     ResultsFolder,
     Seeds,
+    StudyName,
     TableOrJson,
     Tasks,
     pack_names,
-    study_names,
 )
 
-Study = Annotated[str, typer.Argument(help="Shipped study or path of a TOML file.", autocompletion=study_names)]
 NewPack = Annotated[
     str,
     typer.Option(
@@ -45,14 +45,14 @@ OldPack = Annotated[
 Built = Annotated[str, typer.Option(metavar="NAME", help="Variant to build; default: the first that acts on labels.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail where a check is not shown to hold.")]
 Alpha = Annotated[
-    float, typer.Option(min=0.0001, max=0.5, help="Largest probability of a wrong pass, and of a wrong failure.")
+    float,
+    typer.Option(min=0.0001, max=0.5, metavar="P", help="Largest probability of a wrong pass, and of a wrong failure."),
 ]
 Junit = Annotated[Optional[Path], typer.Option(metavar="FILE", help="Write the verdict as JUnit XML.")]
 Summary = Annotated[
     Optional[Path],
     typer.Option(metavar="FILE", help="Write it as Markdown; added to the end of $GITHUB_STEP_SUMMARY."),
 ]
-Ranks = Annotated[Optional[int], typer.Option(min=1, help="Training processes; the effective batch stays the same.")]
 Printed = Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what is cached and what would run.")]
 
@@ -64,8 +64,8 @@ def register(app: typer.Typer) -> None:
         epilog="""Examples:
 
 \b
-  harness regress --filter alignment@1.1.0 --against alignment@1.0.0 --gate '*: -3%'
-  harness regress --filter alignment@1.1.0 --against alignment@0.1.0 --gate '*: -3%' --dry-run
+  harness regress --filter alignment@1.2.0 --against alignment@1.1.0 \\
+      --gate '*: -3%' --dry-run
   harness regress smollm2 --data DIR --filter my/alignment@1.2.0.toml \\
       --gate 'mmlu: -1%, bbh: -2pt, *: -3%' --strict --junit gate.xml
 
@@ -84,7 +84,7 @@ docs/gate.md has a workflow for GitHub.""",
 
 
 def regress(
-    study: Study = "pocket",
+    study: StudyName = "pocket",
     filter: NewPack = ...,  # type: ignore[assignment]
     gate: Checks = ...,  # type: ignore[assignment]
     against: OldPack = "",

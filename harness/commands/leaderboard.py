@@ -67,7 +67,9 @@ def standing(request: Request) -> Standing:
     for results in dict.fromkeys(folder.resolve() for folder in request.results):
         layout.require_folders(results=results, data_dir=None)
         if not results.is_dir():
-            raise InputError(f"There is no folder {results}. `harness ablate` makes one, in results/ unless --results.")
+            raise InputError(
+                f"There is no folder {results}. `harness ablate` makes one: results/, or the folder of its --results."
+            )
         for run in Runs(results).all():
             count += 1
             own = asked(run)

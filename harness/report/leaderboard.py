@@ -182,7 +182,9 @@ def _labels(entries: Sequence[Entry]) -> list[str]:
 
 
 def _difference(first: Board, board: Board) -> str:
-    """Say in which conditions a board differs from the first one of its task."""
+    """Say in which conditions a board differs from the first one of its task, or that it is over other tasks."""
+    if board.title != first.title:
+        return f"not ranked together with board {first.number}, which is over other tasks"
     names = sorted(
         name
         for name in {*first.conditions, *board.conditions}

@@ -51,10 +51,11 @@ def notes(board: Board) -> list[str]:
     if board.over_all:
         lines.append("Score: mean over the tasks of (score - chance) / (1 - chance), in per cent; 0 is guessing.")
     elif board.chance:
-        lines.append(f"Guessing scores {numbers.percent(board.chance)}.")
+        lines.append(f"Guessing scores {numbers.percent(board.chance)} %.")
     if board.further:
         lines.append(
-            f"{board.further:,} further rows with lower scores are not shown; the ranges count them as not told apart."
+            f"Not shown: {numbers.counted(board.further, 'further row')} with lower scores; the ranges count them as"
+            " not told apart."
         )
     if len(board.rows) > 1:
         sure = f"{100 * (1 - board.level):g} %"
@@ -64,9 +65,12 @@ def notes(board: Board) -> list[str]:
         )
     single = [row.label for row in board.rows if len(row.weights) == 1]
     if single and len(board.rows) > 1:
-        lines.append(
-            f"One checkpoint each: {', '.join(single)}. Their ranks are about these checkpoints, not about their data."
+        about = (
+            ("One checkpoint", "Its rank is about this checkpoint, not about its data.")
+            if len(single) == 1
+            else ("One checkpoint each", "Their ranks are about these checkpoints, not about their data.")
         )
+        lines.append(f"{about[0]}: {', '.join(single)}. {about[1]}")
     lines += [f"Not ranked: {label}: {reason}." for label, reason in board.left_out]
     return lines
 

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from harness.report.escapes import latex, markdown_table
+from harness.report.latex import FITTED, typeset
 from harness.report.published import LEVEL, POWER, Published, Support, supports
 
 if TYPE_CHECKING:
@@ -179,18 +180,18 @@ def as_markdown(table: Published) -> str:
 
 
 def as_latex(table: Published) -> str:
-    """Return both tables for a paper that loads booktabs."""
-    lines = []
+    """Return both tables for a paper that loads booktabs and graphicx."""
+    lines = [r"% needs \usepackage{booktabs,graphicx}", ""]
     for header, rows in (_gaps(table), _limits(table)):
-        lines += [f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", "\\toprule"]
+        lines += ["{\\centering", *FITTED, f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", "\\toprule"]
         lines += [_latex_line(header), "\\midrule", *[_latex_line(row) for row in rows]]
-        lines += ["\\bottomrule", "\\end{tabular}", ""]
+        lines += ["\\bottomrule", "\\end{tabular}}\\par}", ""]
     lines += [f"% {line}" for line in [*legend(table), *verdicts(table), *doubts(table)]]
     return "\n".join(lines) + "\n"
 
 
 def _latex_line(cells: Sequence[str]) -> str:
-    return " & ".join(map(latex, cells)) + " \\\\"
+    return " & ".join(typeset(latex(cell)) for cell in cells) + " \\\\"
 
 
 def as_json(table: Published) -> str:

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.compare import Gap, Incomparable
+from harness.compare import Gap, Incomparable, Verdict
 from harness.report import numbers, verdicts, wording
 from harness.report.numbers import counted
 from harness.report.page import payload, plots, shell, words
 from harness.report.page.outcomes import Outcomes, outcomes
 from harness.report.page.texts import Texts
-from harness.report.result import Result, TaskRow
+from harness.report.result import ControlKind, Result, TaskRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +63,7 @@ def as_html(
         "marks": words.MARKS,
         "verdicts": [_verdict(row, result) for row in result.tasks],
         "forest": shell.safe(plots.forest(result)),
+        "forest_note": _forest_note(result),
         "controls": _controls(result),
         "parts": [part for number, row in enumerate(result.tasks) if (part := _parts(row, number, result))],
         "curves": shell.safe(plots.curves(result)),
@@ -141,6 +142,22 @@ def _controls(result: Result) -> list[Table]:
     ]
 
 
+def _forest_note(result: Result) -> str:
+    """Say what the lines, the band and the colours of the plot are, as far as they are in it."""
+    kinds = {control.kind for row in result.tasks for control in row.controls}
+    called = {row.judgement.verdict for row in result.tasks if row.judgement}
+    zero = " (the same data under other seeds should lie around zero)" if ControlKind.SAME_DATA in kinds else ""
+    return " ".join(
+        [
+            f"Every task's gap with its {wording.confidence(result)} interval; the grey band is the margin within which"
+            " a gap counts as none.",
+            *([f"Thinner lines are controls{zero}."] if kinds else []),
+            *(["Green: improved."] if Verdict.IMPROVED in called else []),
+            *(["Red: regressed."] if Verdict.REGRESSED in called else []),
+        ]
+    )
+
+
 def _parts(row: TaskRow, number: int, result: Result) -> dict[str, Any] | None:
     plot = plots.parts(row, f"parts{number}", result)
     if not plot:
@@ -152,7 +169,7 @@ def _parts(row: TaskRow, number: int, result: Result) -> dict[str, Any] | None:
         "plot": shell.safe(plot),
         "count": len(gaps),
         "called": sum(gap.called for gap in gaps),
-        "note": "In brackets the number of items. The intervals are not corrected over the parts: if nothing had"
+        "note": "In brackets the number of items. The intervals are not corrected over the subtasks: if nothing had"
         f" changed, about {expected:g} of {len(gaps)} would exclude zero by chance. What reaches beyond the edge is cut"
         " off.",
     }
@@ -167,7 +184,7 @@ def _budget(result: Result) -> Table:
     [reference] = [arm for arm in result.arms if arm.name == result.reference]
 
     def share(own: int, other: int) -> str:
-        return f"{own:,} ({own / other:.0%})" if other and own else f"{own:,}"
+        return f"{own:,} ({100 * own / other:.0f} %)" if other and own else f"{own:,}"
 
     return Table(
         header=("arm", "treatment", "chats", "supervised tokens", "steps", "seeds"),
@@ -194,7 +211,12 @@ def _losses(result: Result) -> Table:
         *((f"changed in {arm.name}", arm.treated) for arm in result.arms),
     ]
     rows = [
-        (what, ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sorted(own.items())))
+        (
+            what,
+            ", ".join(
+                f"{name.removeprefix('label:').replace('_', ' ')} {count:,}" for name, count in sorted(own.items())
+            ),
+        )
         for what, own in counts
         if own
     ]
