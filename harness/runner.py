@@ -105,7 +105,7 @@ class Runner:
                 with self._questions.setdefault(stage_key(self.payload(stage, inputs)), threading.Lock()):
                     record = self._lookup(stage, inputs)
                     if record is None or (need_object and self._store.objects.get(record.output) is None):
-                        before, record = record, self._run(stage, inputs)
+                        before, record = record, self._run(stage, inputs, known=record)
                         if before is not None and before.output != record.output:
                             self._forget_after(name)
             self._records[name] = record
@@ -130,7 +130,7 @@ class Runner:
         if folder is None:
             stage = self._stages[name]
             inputs = {role: self.ensure(other, need_object=True) for role, other in stage.inputs.items()}
-            before, record = record, self._run(stage, inputs)
+            before, record = record, self._run(stage, inputs, known=record)
             self._records[name] = record
             if before.output != record.output:
                 self._forget_after(name)
@@ -205,11 +205,20 @@ class Runner:
     def _lookup(self, stage: Stage, inputs: Mapping[str, Record]) -> Record | None:
         return self._store.ledger.get(stage.kind.value, stage_key(self.payload(stage, inputs)))
 
-    def _run(self, stage: Stage, inputs: Mapping[str, Record]) -> Record:
+    def _run(self, stage: Stage, inputs: Mapping[str, Record], *, known: Record | None) -> Record:
+        """Execute a stage and record it.
+
+        Args:
+            known: what the ledger had of it when that was not enough.
+        """
         payload = self.payload(stage, inputs)
         key = stage_key(payload)
         started = time.monotonic()
         with self._store.workspace(key) as work:
+            found = self._lookup(stage, inputs)
+            if found is not None and found != known and self._store.objects.get(found.output) is not None:
+                # Another process was in this folder until now: a second answer would not be the one that it goes on with.
+                return found
             folders = {role: self._store.objects.get(record.output) for role, record in inputs.items()}
             made = self._execute[stage.kind](
                 Job(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -306,6 +308,46 @@ def test_a_finished_workspace_is_removed_and_a_failed_one_is_kept_to_resume(tmp_
     with store.workspace("k" * 64) as work:
         assert (work / "half").read_text() == "done"
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_kill_while_a_finished_workspace_is_removed_leaves_nothing_to_resume_from(tmp_path: Path) -> None:
+    """Else a stage that is made again would take what is left, such as the mark of a checkpoint, for the whole."""
+    killed(
+        """
+        import os, shutil, signal, sys
+        from pathlib import Path
+        from harness.store import Store
+
+        def dies(folder, **_):
+            if Path(folder).exists():
+                (Path(folder) / "weights").unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        shutil.rmtree = dies
+        with Store(Path(sys.argv[1])).workspace("k" * 64) as folder:
+            (folder / "weights").write_text("1")
+            (folder / "COMPLETE").touch()
+        """,
+        tmp_path,
+    )
+    with Store(tmp_path).workspace("k" * 64) as folder:
+        assert list(folder.iterdir()) == []
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_damaged_object_in_a_store_that_may_only_be_read_is_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = Store(tmp_path).objects.put(folder(tmp_path / "made", text="whole"))
+    (Store(tmp_path).objects.path(key) / "text").write_text("changed")
+
+    def refuses(**_: Any) -> str:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuses)
+    assert Store(tmp_path).objects.get(key) is None
+    with pytest.raises(OSError, match="not empty"):
+        Store(tmp_path).objects.put(folder(tmp_path / "made", text="whole"))
 
 
 def test_a_workspace_in_which_nothing_was_written_leaves_nothing(tmp_path: Path) -> None:

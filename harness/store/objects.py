@@ -8,6 +8,7 @@ moves a damaged one aside, so that it is made again instead of being believed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -48,7 +49,7 @@ class Objects:
             folder.rename(target)
         except OSError:
             # Another thread or process may have put the same bytes in the meantime.
-            if not target.is_dir():
+            if self.get(object_digest) is None:
                 raise
             shutil.rmtree(folder)
         self._verified.add(object_digest)
@@ -60,11 +61,29 @@ class Objects:
         if not path.is_dir():
             return None
         if object_digest not in self._verified:
-            if tree_digest(path) != object_digest:
-                path.rename(Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{path.name}.damaged-")))
+            try:
+                whole = tree_digest(path) == object_digest
+            except FileNotFoundError:
+                return None  # set aside by another process while it was read
+            if not whole:
+                _set_aside(path)
                 return None
             self._verified.add(object_digest)
         return path
+
+
+def _set_aside(path: Path) -> None:
+    """Move a damaged object out of the way; where nothing may be written it stays, and is not believed either."""
+    try:
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{path.name}.damaged-"))
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        return
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        aside.rmdir()  # another process was faster
 
 
 class Store:
@@ -86,8 +105,10 @@ class Store:
             InputError: when another process is computing the same stage.
         """
         folder = self.root / "work" / key[:32]
+        finished = folder.with_suffix(".finished")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with self._held(folder.with_suffix(".lock")):
+            shutil.rmtree(finished, ignore_errors=True)
             folder.mkdir(exist_ok=True)
             try:
                 yield folder
@@ -95,7 +116,10 @@ class Store:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
                 raise
-            shutil.rmtree(folder, ignore_errors=True)
+            # First away in one step: what a kill leaves of a folder that is being removed is nothing to resume from.
+            with contextlib.suppress(FileNotFoundError):
+                folder.rename(finished)
+            shutil.rmtree(finished, ignore_errors=True)
 
     @contextmanager
     def _held(self, lock: Path) -> Iterator[None]:
