@@ -15,6 +15,7 @@ import standing_world as world
 
 from harness.canonical import digest
 from harness.errors import InputError
+from harness.standing import Request, standing
 from harness.store import Run, Runs, Store
 
 
@@ -179,3 +180,21 @@ def test_the_newer_run_takes_the_place_of_the_older_one(tmp_path: Path) -> None:
     runs.put(small())
     runs.put(replace(small(), tasks={"mmlu": {"title": "MMLU"}}))
     assert [dict(run.tasks) for run in runs.all()] == [{"mmlu": {"title": "MMLU"}}]
+
+
+def test_a_run_whose_training_was_made_again_and_came_out_differently_is_not_shown_with_its_old_scores(
+    tmp_path: Path,
+) -> None:
+    """As after objects were removed, or after the results of another machine were copied over: every seal fits."""
+    run = world.run(tmp_path)
+    store = Store(tmp_path)
+    kind, key = run.records["train/clean/1"]
+    known = store.ledger.get(kind, key)
+    assert known is not None
+    store.ledger.put(replace(known, output="f" * 64, facts={**known.facts, "weights": "f" * 64}))
+    with pytest.raises(InputError, match=r"\(stage 'predict.*of run 'pocket/.*another 'model'"):
+        Runs(tmp_path).records(run, store.ledger)
+    with pytest.raises(InputError, match=r"stage 'predict/clean/1/.*another 'model'.*two results folders were mixed"):
+        standing(Request(results=(tmp_path,)))
+    store.ledger.put(known)
+    assert Runs(tmp_path).records(run, store.ledger)["train/clean/1"] == known

@@ -1,7 +1,8 @@
 """Runs: which records answer for one finished command, so that its report needs nothing but the store.
 
 Owns the form of `results/runs/<study>/<selection>.json`. Does not know what is in a study or a report. Invariant: a run
-is written last and atomically, and names records by their keys: one that is there can be read again as it was.
+is written last and atomically, and names records by their keys: one that is there can be read again as it was, or not at
+all, where a record is gone, was changed, or was made from other inputs than the run's.
 """
 
 from __future__ import annotations
@@ -143,9 +144,10 @@ class Runs:
             only: names of the stages that are wanted; None = all.
 
         Raises:
-            InputError: a record is gone or was changed by hand; names the first file.
+            InputError: a record is gone, was changed by hand, or is not of one piece with the others; names the first
+                file.
         """
-        found = {}
+        found: dict[str, Record] = {}
         for stage, (kind, key) in run.records.items():
             if only is not None and stage not in only:
                 continue
@@ -158,7 +160,35 @@ class Runs:
                     " `harness ablate` again."
                 )
             found[stage] = record
+        if only is None:
+            made = {record.output for record in found.values()}
+            self.require_joined(run, ledger, found, {stage: made for stage in found})
         return found
+
+    def require_joined(
+        self, run: Run, ledger: Ledger, records: Mapping[str, Record], made: Mapping[str, Collection[str]]
+    ) -> None:
+        """Raise where a record was made from what the run's other records did not make.
+
+        A record is found by its question. Where a stage was made again, or where two stores were mixed, its answer may
+        be another one than that which the later records of the run come from.
+
+        Args:
+            made: by stage, the outputs that it may have been made from; stages that are not in it are not looked at.
+
+        Raises:
+            InputError: names the first file.
+        """
+        for stage, outputs in made.items():
+            record = records[stage]
+            for role, wanted in record.payload["inputs"].items():
+                if wanted not in outputs:
+                    raise InputError(
+                        f"Record {ledger.path(*run.records[stage])} (stage '{stage}' of run '{run.name}') was made from"
+                        f" another '{role}' ({wanted[:12]}) than the run has now: what makes it was made again and came"
+                        " out differently, or two results folders were mixed. Run `harness ablate` again, or remove the"
+                        " run."
+                    )
 
 
 def _seal(content: Mapping[str, Any]) -> str | None:
