@@ -233,7 +233,10 @@ def test_a_record_whose_payload_does_not_hash_to_its_key_is_refused(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "damaged",
-    [b"", b"{", b"[]", b"null", b'{"key": "x"}', b"\xff\xfe", b'{"key": 1, "payload": 2, "output": 3, "z": 4}'],
+    [
+        *(b"", b"{", b"[]", b"null", b'{"key": "x"}', b"\xff\xfe", b'{"key": 1, "payload": 2, "output": 3, "z": 4}'),
+        *(b"[" * 100_000, b'{"key": "x", "payload": {}, "output": ""}'),
+    ],
 )
 def test_a_damaged_record_counts_as_missing(tmp_path: Path, damaged: bytes) -> None:
     ledger = Ledger(tmp_path)
