@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.canonical import digest
 from harness.plan import VERSIONS, Stage
 from harness.process import stop_all
 from harness.progress import Progress
@@ -125,8 +126,8 @@ class Runner:
     def audit(self, name: str) -> Path:
         """Return the folder that says how a stage's output came about, after making it again where it is gone."""
         record = self.ensure(name)
-        known = record.telemetry.get("audit")
-        folder = self._store.objects.get(str(known)) if known else None
+        known = _audit_of(record)
+        folder = self._store.objects.get(known) if known else None
         if folder is None:
             stage = self._stages[name]
             inputs = {role: self.ensure(other, need_object=True) for role, other in stage.inputs.items()}
@@ -230,17 +231,36 @@ class Runner:
                     progress=self._progress,
                 )
             )
-            audit = {"audit": self._store.objects.put(made.audit)} if made.audit else {}
+            audit = self._store.objects.put(made.audit) if made.audit else None
+            output = self._store.objects.put(made.folder)
+            sealed = {"audit": audit, "audit_seal": _audit_seal(key, output, audit)} if audit else {}
             record = Record(
                 key=key,
                 payload=payload,
-                output=self._store.objects.put(made.folder),
+                output=output,
                 facts=made.facts,
-                telemetry={**made.telemetry, **audit, "seconds": round(time.monotonic() - started, 1)},
+                telemetry={**made.telemetry, **sealed, "seconds": round(time.monotonic() - started, 1)},
             )
             self._store.ledger.put(record)
         self.ran.append(stage.name)
         return record
+
+
+def _audit_of(record: Record) -> str | None:
+    """Return the digest of a record's audit; None where it names none, or one that was put there later.
+
+    The seal of a record leaves telemetry out, as other words for one output change no record. Records of before have no
+    seal of their audit.
+    """
+    audit = record.telemetry.get("audit")
+    if not isinstance(audit, str):
+        return None
+    wanted = _audit_seal(record.key, record.output, audit)
+    return audit if record.telemetry.get("audit_seal", wanted) == wanted else None
+
+
+def _audit_seal(key: str, output: str, audit: str) -> str:
+    return digest("harness.audit", [key, output, audit])
 
 
 def free_bytes(folder: Path) -> int:

@@ -91,6 +91,20 @@ def test_a_damaged_audit_is_made_again(tmp_path: Path) -> None:
     assert fresh.ran == ["clean"]
 
 
+def test_an_audit_that_was_swapped_for_another_ones_is_made_again(tmp_path: Path) -> None:
+    """Both are whole; the record's own seal says nothing of telemetry."""
+    run(tmp_path, execute=saying("because"))
+    other = changed("clean", settings={"text": "e"})
+    run(tmp_path, other, execute=saying("no reason"))
+    record, taken = runner(tmp_path).peek("clean"), runner(tmp_path, other).peek("clean")
+    assert record is not None and taken is not None
+    path = Store(tmp_path).ledger.path("clean", record.key)
+    path.write_text(path.read_text().replace(record.telemetry["audit"], taken.telemetry["audit"]))
+    fresh = runner(tmp_path, execute=saying("because"))
+    assert (fresh.audit("clean") / "why").read_text() == "because"
+    assert fresh.ran == ["clean"]
+
+
 def test_a_record_that_names_no_audit_is_made_again_and_the_store_stays_as_it_is(tmp_path: Path) -> None:
     """As of a run by a version without audits, or of a ledger whose telemetry was cleared."""
     run(tmp_path)
