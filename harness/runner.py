@@ -218,7 +218,7 @@ class Runner:
         with self._store.workspace(key) as work:
             found = self._lookup(stage, inputs)
             if found is not None and found != known and self._store.objects.get(found.output) is not None:
-                # Another process was in this folder until now: a second answer would not be the one that it goes on with.
+                # Another process was in this folder until now, and goes on with its answer: no second one beside it.
                 return found
             folders = {role: self._store.objects.get(record.output) for role, record in inputs.items()}
             made = self._execute[stage.kind](

@@ -69,9 +69,7 @@ def run(
     store = Store(root)
     made = _stages(choice, items, scores or drawn(), data, engine, definition, prompt)
     given = {stage: change(stage, record) for stage, record in made.items()}
-    inputs = {
-        stage: {role: given[other].output for role, other in _inputs(stage, choice).items()} for stage in given
-    }
+    inputs = {stage: {role: given[other].output for role, other in _inputs(stage, choice).items()} for stage in given}
     places = {}
     for stage, record in given.items():
         payload = {**record.payload, "inputs": inputs[stage]}

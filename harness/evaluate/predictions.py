@@ -1,8 +1,8 @@
 """The store of answers: found by checkpoint, engine, precision and question, never by the name of anything.
 
 Owns chunks (Parquet files named by the digest of their bytes and their shelf), the damage found when one is read, and
-the claims by which several processes share one shelf. Does not ask or score. Invariant: a chunk that is read is what was
-written to this very shelf, byte for byte; one that is not is set aside, and its answers alone are asked again.
+the claims by which several processes share one shelf. Does not ask or score. Invariant: a chunk that is read is what
+was written to this very shelf, byte for byte; one that is not is set aside, and its answers alone are asked again.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Shelf:
         write_atomic(self.folder / f"{self._name(data)}.parquet", data)
 
     def _name(self, data: bytes) -> str:
-        """Return the name of a chunk: it holds questions and answers, and its name alone says whose answers they are."""
+        """Return the name of a chunk, which holds questions and answers: the name alone says whose they are."""
         return hashlib.sha256(self.folder.name.encode() + data).hexdigest()[:_NAME]
 
     def _describe(self) -> None:

@@ -1,8 +1,8 @@
 """Runs: which records answer for one finished command, so that its report needs nothing but the store.
 
 Owns the form of `results/runs/<study>/<selection>.json`. Does not know what is in a study or a report. Invariant: a run
-is written last and atomically, and names records by their keys: one that is there can be read again as it was, or not at
-all, where a record is gone, was changed, or was made from other inputs than the run's.
+is written last and atomically, and names records by their keys: one that is there can be read again as it was, or,
+where a record is gone, was changed or was made from other inputs than the run's, not at all.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Runs:
             found[stage] = record
         if only is None:
             made = {record.output for record in found.values()}
-            self.require_joined(run, ledger, found, {stage: made for stage in found})
+            self.require_joined(run, ledger, found, dict.fromkeys(found, made))
         return found
 
     def require_joined(
