@@ -175,6 +175,14 @@ def test_ten_thousand_runs_are_listed_and_read_in_seconds(tmp_path: Path) -> Non
     assert time.process_time() - began < 30
 
 
+def test_a_run_that_is_there_already_is_not_written_again(tmp_path: Path) -> None:
+    """So a study whose stages are all recorded can be shown from results that may only be read."""
+    path = Runs(tmp_path).put(small())
+    before = path.stat()
+    Runs(tmp_path).put(small())
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 def test_the_newer_run_takes_the_place_of_the_older_one(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     runs.put(small())

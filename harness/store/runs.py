@@ -73,11 +73,15 @@ class Runs:
         return self.root / f"{name}.json"
 
     def put(self, run: Run) -> Path:
-        """Write a run in place of an older one of the same study and selection; return the file."""
+        """Write a run in place of an older one of the same study and selection; return the file.
+
+        One that is there already is not written again, so that results which may only be read can be shown.
+        """
         path = self.named(run.name)
         content = json.loads(json.dumps(run.content()))
         text = json.dumps(content | {"seal": _seal(content)}, indent=1, sort_keys=True)
-        write_atomic(path, text + "\n")
+        if not path.is_file() or path.read_bytes() != f"{text}\n".encode():
+            write_atomic(path, text + "\n")
         return path
 
     def read(self, path: Path) -> Run:
