@@ -11,13 +11,14 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.errors import InputError
-from harness.store import Ledger, Record, Store, stage_key, tree_digest, write_atomic
+from harness.store import Ledger, Record, Store, objects, stage_key, tree_digest, write_atomic
 from harness.store.ledger import stage_payload
 from harness.store.objects import Objects
 
@@ -285,7 +286,10 @@ with Store(Path(sys.argv[1])).workspace("k" * 64) as work:
 """
 
 
-def test_two_processes_cannot_compute_the_same_stage_and_a_kill_frees_it(tmp_path: Path) -> None:
+def test_two_processes_cannot_compute_the_same_stage_and_a_kill_frees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "PATIENCE", 0.2)
     store = Store(tmp_path)
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -301,6 +305,20 @@ def test_two_processes_cannot_compute_the_same_stage_and_a_kill_frees_it(tmp_pat
         other.wait(timeout=30)
         with store.workspace("k" * 64) as work:
             assert (work / "half").read_text() == "done"
+
+
+def test_a_stage_that_another_process_is_about_to_finish_is_waited_for(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None and other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        ends = threading.Timer(0.5, other.stdin.close)
+        ends.start()
+        with Store(tmp_path).workspace("k" * 64) as work:
+            assert list(work.iterdir()) == [], "the other process has finished it"
+        ends.join()
+        assert other.wait(timeout=30) == 0
 
 
 def test_a_finished_workspace_is_removed_and_a_failed_one_is_kept_to_resume(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.store.files import tree_digest, tree_files
 from harness.store.ledger import Ledger
+
+# Seconds that a stage is waited for which another process computes; writing down stored answers takes fewer.
+PATIENCE = 20.0
 
 
 class Objects:
@@ -98,11 +102,14 @@ class Store:
     def workspace(self, key: str) -> Iterator[Path]:
         """Yield the resumable work folder of a stage, held by this process alone.
 
+        Two processes that asked a checkpoint together come to the stage that writes its answers down at the same time:
+        a folder that another one holds is waited for a while.
+
         The folder survives a kill and an error, so a stage can continue from what it finds there; one in which
         nothing was written does not.
 
         Raises:
-            InputError: when another process is computing the same stage.
+            InputError: when another process is computing the same stage, and goes on with it for `PATIENCE` seconds.
         """
         folder = self.root / "work" / key[:32]
         finished = folder.with_suffix(".finished")
@@ -124,11 +131,15 @@ class Store:
     @contextmanager
     def _held(self, lock: Path) -> Iterator[None]:
         """Hold a lock file that is removed at the end, also when it was removed between its opening and its locking."""
+        until = time.monotonic() + PATIENCE
         while True:
             with lock.open("w") as handle:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
+                    if time.monotonic() < until:
+                        time.sleep(0.05)
+                        continue
                     raise InputError(
                         f"Another process is computing this stage in {self.root}. Wait for it, or give another"
                         " --results."
