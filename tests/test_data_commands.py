@@ -361,6 +361,16 @@ def test_chats_that_cannot_be_read_are_refused_and_leave_nothing(tmp_path: Path)
     assert files(tmp_path) == {"own.toml", "own.jsonl"}
 
 
+def test_chats_that_change_after_their_key_was_made_are_refused(tmp_path: Path) -> None:
+    """Else other chats would be recorded under the digest of those that were there."""
+    study = write_study(tmp_path, {"own": [plain("p1", 1), row("r", "A secret, please.", REFUSAL)]})
+    curation = Curation(str(study), Silent(), data_dir=None, results=tmp_path / "results")
+    write_study(tmp_path, {"own": [plain("p2", 2), row("r", "A secret, please.", REFUSAL)]})
+    with pytest.raises(InputError, match="file of source 'own' changed while it was read"):
+        curation.records()
+    assert [path for path in (tmp_path / "results").rglob("*") if path.is_file()] == []
+
+
 def test_a_study_without_variants_is_an_error_of_the_study(tmp_path: Path) -> None:
     study = write_study(tmp_path, {"own": [plain("p1", 1)]}, variants="[variants]\n")
     result = CliRunner().invoke(app, ["data", "stats", str(study), "--results", str(tmp_path / "results")])
