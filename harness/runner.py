@@ -131,7 +131,7 @@ class Runner:
         if folder is None:
             stage = self._stages[name]
             inputs = {role: self.ensure(other, need_object=True) for role, other in stage.inputs.items()}
-            before, record = record, self._run(stage, inputs, known=record)
+            before, record = record, self._run(stage, inputs, known=self._lookup(stage, inputs))
             self._records[name] = record
             if before.output != record.output:
                 self._forget_after(name)
