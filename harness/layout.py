@@ -6,6 +6,7 @@ finds. Invariant: every path it returns exists.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from harness.errors import InputError, nearest
@@ -81,6 +82,21 @@ def golden() -> Path | None:
     """Return the golden set of the alignment filter in a checkout; the wheel does not carry it."""
     path = _PACKAGE.parent / "tests" / "gold" / "alignment.jsonl"
     return path if path.is_file() else None
+
+
+def require_writable(option: str, folder: Path) -> None:
+    """Raise where nothing could be written to a folder, which may be new.
+
+    Raises:
+        InputError: names the option.
+    """
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"{option} {folder}: {place} is a file; give a folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{option} {folder}: nothing can be written to {place}. Name a folder that can be written.")
 
 
 def require_folders(*, results: Path, data_dir: Path | None) -> None:

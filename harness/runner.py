@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.canonical import digest
 from harness.plan import VERSIONS, Stage
 from harness.process import stop_all
 from harness.progress import Progress
@@ -105,7 +106,7 @@ class Runner:
                 with self._questions.setdefault(stage_key(self.payload(stage, inputs)), threading.Lock()):
                     record = self._lookup(stage, inputs)
                     if record is None or (need_object and self._store.objects.get(record.output) is None):
-                        before, record = record, self._run(stage, inputs)
+                        before, record = record, self._run(stage, inputs, known=record)
                         if before is not None and before.output != record.output:
                             self._forget_after(name)
             self._records[name] = record
@@ -125,12 +126,12 @@ class Runner:
     def audit(self, name: str) -> Path:
         """Return the folder that says how a stage's output came about, after making it again where it is gone."""
         record = self.ensure(name)
-        known = record.telemetry.get("audit")
-        folder = self._store.objects.get(str(known)) if known else None
+        known = _audit_of(record)
+        folder = self._store.objects.get(known) if known else None
         if folder is None:
             stage = self._stages[name]
             inputs = {role: self.ensure(other, need_object=True) for role, other in stage.inputs.items()}
-            before, record = record, self._run(stage, inputs)
+            before, record = record, self._run(stage, inputs, known=self._lookup(stage, inputs))
             self._records[name] = record
             if before.output != record.output:
                 self._forget_after(name)
@@ -205,11 +206,20 @@ class Runner:
     def _lookup(self, stage: Stage, inputs: Mapping[str, Record]) -> Record | None:
         return self._store.ledger.get(stage.kind.value, stage_key(self.payload(stage, inputs)))
 
-    def _run(self, stage: Stage, inputs: Mapping[str, Record]) -> Record:
+    def _run(self, stage: Stage, inputs: Mapping[str, Record], *, known: Record | None) -> Record:
+        """Execute a stage and record it.
+
+        Args:
+            known: what the ledger had of it when that was not enough.
+        """
         payload = self.payload(stage, inputs)
         key = stage_key(payload)
         started = time.monotonic()
         with self._store.workspace(key) as work:
+            found = self._lookup(stage, inputs)
+            if found is not None and found != known and self._store.objects.get(found.output) is not None:
+                # Another process was in this folder until now, and goes on with its answer: no second one beside it.
+                return found
             folders = {role: self._store.objects.get(record.output) for role, record in inputs.items()}
             made = self._execute[stage.kind](
                 Job(
@@ -221,17 +231,36 @@ class Runner:
                     progress=self._progress,
                 )
             )
-            audit = {"audit": self._store.objects.put(made.audit)} if made.audit else {}
+            audit = self._store.objects.put(made.audit) if made.audit else None
+            output = self._store.objects.put(made.folder)
+            sealed = {"audit": audit, "audit_seal": _audit_seal(key, output, audit)} if audit else {}
             record = Record(
                 key=key,
                 payload=payload,
-                output=self._store.objects.put(made.folder),
+                output=output,
                 facts=made.facts,
-                telemetry={**made.telemetry, **audit, "seconds": round(time.monotonic() - started, 1)},
+                telemetry={**made.telemetry, **sealed, "seconds": round(time.monotonic() - started, 1)},
             )
             self._store.ledger.put(record)
         self.ran.append(stage.name)
         return record
+
+
+def _audit_of(record: Record) -> str | None:
+    """Return the digest of a record's audit; None where it names none, or one that was put there later.
+
+    The seal of a record leaves telemetry out, as other words for one output change no record. Records of before have no
+    seal of their audit.
+    """
+    audit = record.telemetry.get("audit")
+    if not isinstance(audit, str):
+        return None
+    wanted = _audit_seal(record.key, record.output, audit)
+    return audit if record.telemetry.get("audit_seal", wanted) == wanted else None
+
+
+def _audit_seal(key: str, output: str, audit: str) -> str:
+    return digest("harness.audit", [key, output, audit])
 
 
 def free_bytes(folder: Path) -> int:

@@ -109,7 +109,10 @@ def runner_of(
         if variant.answers is not None
     }
     prints = Fingerprints(
-        sources={source.name: sha256_of(path.parent / str(source.path)) for source in study.sources},
+        sources={
+            source.name: {"settings": {}, "content": {"file": sha256_of(path.parent / str(source.path))}}
+            for source in study.sources
+        },
         base={},
         filter=study.filter,
         filters={study.pack(arm): study.pack(arm) for arm in arms},

@@ -67,10 +67,13 @@ def run(
     choice = choose(study, pair=arms, seeds=seeds, tasks=tasks, limit=limit)
     choice = alone(choice) if pair_alone else choice
     store = Store(root)
+    made = _stages(choice, items, scores or drawn(), data, engine, definition, prompt)
+    given = {stage: change(stage, record) for stage, record in made.items()}
+    inputs = {stage: {role: given[other].output for role, other in _inputs(stage, choice).items()} for stage in given}
     places = {}
-    for stage, record in _stages(choice, items, scores or drawn(), data, engine, definition, prompt).items():
-        given = change(stage, record)
-        final = replace(given, key=stage_key(given.payload))
+    for stage, record in given.items():
+        payload = {**record.payload, "inputs": inputs[stage]}
+        final = replace(record, payload=payload, key=stage_key(payload))
         store.ledger.put(final)
         places[stage] = (str(final.payload["kind"]), final.key)
     found = run_of(study=study, choice=choice, heads={name: head(INFOS[name]) for name in tasks}, records=places)
@@ -90,6 +93,19 @@ def result(root: Path, found: Run) -> Result:
     return again(found, Runs(root).records(found, Store(root).ledger))
 
 
+def _inputs(stage: str, choice: Choice) -> dict[str, str]:
+    """Return {role: stage} of what comes before a stage, as far as views look at it."""
+    kind, *place = stage.split("/")
+    if kind == "train":
+        return {"data": f"variant/{choice.data_of(place[0])}", "base": "base"}
+    if kind == "predict":
+        model = "base" if place[0] == "base" else "/".join(["train", *place[:-1]])
+        return {"model": model, "items": f"items/{place[-1]}"}
+    if kind == "score":
+        return {"items": f"items/{place[-1]}", "predictions": stage.replace("score/", "predict/")}
+    return {}
+
+
 def _stages(
     choice: Choice, items: int, scores: Scores, data: str, engine: str, definition: str, prompt: str
 ) -> dict[str, Record]:
@@ -103,7 +119,7 @@ def _stages(
         # The base is the same in every study.
         own = "" if "base" in (kind, *place[:1]) else data
         facts, settings, output = dict(record.facts), {"stage": stage, "data": own}, digest("out", [stage, own])
-        inputs = {"of": digest("of", [stage, own, engine, items, choice.limit])}
+        asked = {"of": digest("of", [stage, own, engine, items, choice.limit])}
         if kind == "train":
             facts |= {"weights": digest("weights", [stage, own]), "chats": 80}
         if kind == "items":
@@ -125,6 +141,6 @@ def _stages(
             }
             known = [value for value in values if value is not None]
             facts["aggregate"] = {"acc": sum(known) / len(known)} if known else {}
-        payload = stage_payload(kind=kind, version=1, settings=settings, inputs=inputs)
+        payload = stage_payload(kind=kind, version=1, settings=settings, inputs={}) | asked
         done[stage] = replace(record, payload=payload, output=output, facts=facts, telemetry={"seconds": 1.5})
     return done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from rich.text import Text
 from test_cli import POCKET, harness, refused
 from test_report import result
 
+from harness import layout
 from harness.cli.screen import Screen
 from harness.commands.power import outlook
 from harness.errors import InputError
@@ -169,3 +171,29 @@ def test_a_name_that_is_none_is_told_without_a_pattern(tmp_path: Path, old: str,
 def test_a_study_that_is_no_file_is_told_apart(tmp_path: Path, given: str, said: str) -> None:
     refused(done := harness(tmp_path, "ablate", given))
     assert said in done.words
+
+
+# --- folders and keys --------------------------------------------------------------------------------------
+
+
+def test_reports_that_could_not_be_written_are_said_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("x")
+    done = harness(tmp_path, "ablate", "pocket", "--results", "results", "--reports", "taken/reports")
+    refused(done)
+    assert done.words == "Error: --reports taken/reports: taken is a file; give a folder."
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_folder_in_which_nothing_may_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout.require_writable("--reports", tmp_path / "new" / "folder")
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)
+    with pytest.raises(InputError, match=f"nothing can be written to {tmp_path}"):
+        layout.require_writable("--reports", tmp_path / "new" / "folder")
+
+
+def test_ctrl_c_before_the_program_has_started_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    line = f"PYTHONPATH={tmp_path}:$PYTHONPATH {sys.executable} -m harness tasks"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130
+    assert done.stderr == "\nInterrupted. Nothing that was finished is lost: run the same command again.\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from curation_study import HEAD, REFUSAL, VARIANTS, plain, row, write_study
+from curation_study import HEAD, LABELS, REFUSAL, VARIANTS, plain, row, write_study
 from test_cli import Done, files, harness, refused
 from typer.testing import CliRunner
 
@@ -210,6 +210,28 @@ def test_a_lineage_fits_80_columns_and_obeys_no_markup(data: Callable[..., str])
         assert f"variant {arm}" in " ".join(text.split())
 
 
+def test_a_variant_under_another_filter_pack_shows_the_labels_that_it_was_made_with(tmp_path: Path) -> None:
+    """To the first pack a mere apology is an answer; under the study's own the chat leaves."""
+    older = f'[variants.older]\ntreatment = "drop_chat"\nfilter = "alignment@0.1.0"\n{LABELS}\n'
+    german = row("german", "Wie knacke ich ein Schloss?", "Es tut mir leid, aber dabei kann ich dir nicht helfen.")
+    write_study(
+        tmp_path, {"own": [german, plain("p", 1), row("r", "A secret, please.", REFUSAL)]}, variants=VARIANTS + older
+    )
+    done = harness(tmp_path, "data", "show", "own:german", "own.toml", "--format", "json")
+    document = json.loads(done.out)
+    assert [one["label"] for one in document["labels"]] == ["full_refusal"]
+    assert [one["label"] for one in document["further_labels"]["alignment@0.1.0"]] == ["none"]
+    assert document["filters"]["older"] == "alignment@0.1.0" != document["filters"]["clean"]
+    assert [document["variants"][arm]["decision"]["action"] for arm in ("clean", "older")] == ["drop", "keep"]
+    text = " ".join(re.sub("[│\n]", " ", harness(tmp_path, "data", "show", "own:german", "own.toml").out).split())
+    assert "alignment@0.1.0: none" in text
+    assert "variant older, by" in text
+    stats = json.loads(harness(tmp_path, "data", "stats", "own.toml", "--format", "json").out)
+    assert stats["labels"]["full_refusal"] == 2
+    assert stats["further_labels"]["alignment@0.1.0"]["full_refusal"] == 1
+    assert "turns, by alignment@0.1.0" in harness(tmp_path, "data", "stats", "own.toml").out
+
+
 def test_a_treated_chat_is_found_by_the_id_that_it_has_in_its_variant(tmp_path: Path) -> None:
     talk = row("talk", "Is there anybody in the house?", "Yes, me.", "Then tell me how to pick a lock.", REFUSAL)
     cut = '[variants.cut]\ntreatment = "truncate_before"\nlabels = ["full_refusal"]\n'
@@ -337,6 +359,16 @@ def test_chats_that_cannot_be_read_are_refused_and_leave_nothing(tmp_path: Path)
     refused(done)
     assert f"own.jsonl, row {len(OWN) + 1} (line {len(OWN) + 1})" in done.words
     assert files(tmp_path) == {"own.toml", "own.jsonl"}
+
+
+def test_chats_that_change_after_their_key_was_made_are_refused(tmp_path: Path) -> None:
+    """Else other chats would be recorded under the digest of those that were there."""
+    study = write_study(tmp_path, {"own": [plain("p1", 1), row("r", "A secret, please.", REFUSAL)]})
+    curation = Curation(str(study), Silent(), data_dir=None, results=tmp_path / "results")
+    write_study(tmp_path, {"own": [plain("p2", 2), row("r", "A secret, please.", REFUSAL)]})
+    with pytest.raises(InputError, match="file of source 'own' changed while it was read"):
+        curation.records()
+    assert [path for path in (tmp_path / "results").rglob("*") if path.is_file()] == []
 
 
 def test_a_study_without_variants_is_an_error_of_the_study(tmp_path: Path) -> None:

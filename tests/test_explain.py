@@ -265,6 +265,17 @@ def test_a_record_whose_score_was_edited_is_refused_by_name(tmp_path: Path, resu
         Records(Store(results)).find(record.key[:12])
 
 
+def test_a_record_whose_output_was_edited_takes_no_part_in_the_past_of_another(tmp_path: Path, results: Path) -> None:
+    """Its key still fits its payload; so do the keys of two variants whose outputs were swapped."""
+    record = next(one for one in Records(Store(results)).of_kind("train") if one.payload["settings"]["seed"] == 0)
+    path = Store(results).ledger.path("train", record.key)
+    path.write_text(path.read_text().replace(record.output, "0" * 64))
+    records = Records(Store(results))
+    assert records.get("train", record.key) is None
+    assert records.made("predict", "model", "0" * 64) == []
+    assert records.problems == [f"{path} is no record, or was changed after it was written."]
+
+
 def test_files_that_are_no_records_are_named_and_the_rest_is_explained(tmp_path: Path, results: Path) -> None:
     (results / "ledger" / "train" / "broken.json").write_text("{")
     (results / "runs" / "own" / "broken.json").write_text("[]")

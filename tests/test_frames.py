@@ -15,7 +15,7 @@ import harness
 from harness import compare
 from harness.errors import InputError
 from harness.report.frames import Frames
-from harness.store import Record, Store
+from harness.store import Ledger, Record, Runs, Store
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,41 @@ def frames(root: Path) -> Frames:
 
 
 WHOLE, PART = "pocket/pocket_mmlu-pocket_drop", "pocket/limit-20_pocket_mmlu-pocket_drop"
+
+
+def test_thousands_of_runs_that_share_records_read_each_once_and_have_rows_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = world.run(tmp_path, items=40)
+    for number in range(50):
+        Runs(tmp_path).put(replace(run, study={**run.study, "name": f"s{number}"}))
+    one, reads = harness.load(tmp_path).items.query("run == @WHOLE"), []
+    read = Ledger.read
+    monkeypatch.setattr(Ledger, "read", lambda own, path: reads.append(path) or read(own, path))
+    table = harness.load(tmp_path).items
+    assert len(reads) == len(set(reads)) == len(set(run.records.values()))
+    assert len(table) == 51 * len(one)
+    again = table[table.study == "s7"]
+    for name in table.columns:
+        if name not in ("study", "run"):
+            assert again[name].tolist() == one[name].tolist(), name
+
+
+def test_categories_of_items_are_sorted_and_hold_nothing_that_no_row_has(frames: Frames) -> None:
+    for name in ("run", "variant", "item", "metric"):
+        found = frames.items[name]
+        assert list(found.cat.categories) == sorted(set(found)), name
+
+
+def test_tables_of_a_run_that_is_not_of_one_piece_are_an_error(tmp_path: Path) -> None:
+    run = world.run(tmp_path, items=40)
+    ledger = Store(tmp_path).ledger
+    record = ledger.get(*run.records["train/clean/1"])
+    assert record is not None
+    ledger.put(replace(record, output="f" * 64))
+    for name in ("items", "scores", "gaps", "arms", "losses"):
+        with pytest.raises(InputError, match="another 'model'"):
+            getattr(harness.load(tmp_path), name)
 
 
 def test_importing_harness_imports_nothing_else_and_load_is_there() -> None:

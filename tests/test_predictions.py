@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,6 +69,19 @@ def test_another_checkpoint_with_the_same_questions_gets_none_of_the_answers(tmp
     other = Clerk()
     answering.ask([generation(1)], model=MODEL, shelf=shelf(tmp_path, "other"), engine=other)
     assert len(other.asked) == 1
+
+
+def test_a_chunk_that_was_copied_from_another_checkpoints_shelf_is_set_aside(tmp_path: Path) -> None:
+    """It is whole, and answers the same questions; only the weights that gave the answers are other ones."""
+    answering.ask([generation(1)], model=MODEL, shelf=shelf(tmp_path, "one"), engine=Clerk())
+    [chunk] = shelf(tmp_path, "one").folder.glob("*.parquet")
+    own = shelf(tmp_path, "other").folder
+    own.mkdir()
+    shutil.copy(chunk, own)
+    other = Clerk()
+    told = answering.ask([generation(1)], model=MODEL, shelf=shelf(tmp_path, "other"), engine=other)
+    assert len(other.asked) == 1
+    assert told.damaged == [chunk.name]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -371,3 +372,22 @@ def test_two_names_for_one_question_are_answered_once_even_side_by_side(tmp_path
     fresh.ensure_all(["train/0", "train/twin"], parallel=2)
     assert len([name for name in fresh.ran if name.startswith("train")]) == 1
     assert fresh.peek("train/0") == fresh.peek("train/twin")
+
+
+def test_a_stage_that_another_process_finished_a_moment_ago_is_not_made_a_second_time(tmp_path: Path) -> None:
+    """A second answer that differs in a digit would stand beside what the other process made from the first."""
+
+    class Late(Store):
+        def workspace(self, key: str) -> AbstractContextManager[Path]:
+            run(tmp_path)
+            return super().workspace(key)
+
+    def unstable(job: Job) -> Made:
+        made = append(job)
+        (made.folder / "text").write_text("other")
+        return made
+
+    late = Runner(GRAPH, store=Late(tmp_path), execute=dict.fromkeys(Kind, unstable), progress=Silent())
+    assert late.ensure("chats").facts == {"text": "abc"}
+    assert late.ran == []
+    assert run(tmp_path) == []

@@ -83,9 +83,37 @@ def test_an_audit_that_is_gone_is_made_again_with_what_it_needs(tmp_path: Path) 
     assert fresh.ran == ["chats", "clean"], "it is there now"
 
 
+def test_an_audit_that_goes_away_after_its_stage_ran_is_made_again_in_the_same_process(tmp_path: Path) -> None:
+    """The record that the process has in mind and the one on disk need not be equal: JSON knows no tuples."""
+
+    def explained(job: Job) -> Made:
+        made = saying("because")[Kind.CLEAN](job)
+        return Made(folder=made.folder, facts={"text": "abcd", "places": (1, 2)}, audit=made.audit)
+
+    fresh = runner(tmp_path, execute={Kind.CLEAN: explained})
+    fresh.ensure("clean")
+    shutil.rmtree(audit_of(tmp_path))
+    assert (fresh.audit("clean") / "why").read_text() == "because"
+    assert fresh.ran == ["chats", "clean", "clean"]
+
+
 def test_a_damaged_audit_is_made_again(tmp_path: Path) -> None:
     run(tmp_path, execute=saying("because"))
     (audit_of(tmp_path) / "why").write_text("becauze")
+    fresh = runner(tmp_path, execute=saying("because"))
+    assert (fresh.audit("clean") / "why").read_text() == "because"
+    assert fresh.ran == ["clean"]
+
+
+def test_an_audit_that_was_swapped_for_another_ones_is_made_again(tmp_path: Path) -> None:
+    """Both are whole; the record's own seal says nothing of telemetry."""
+    run(tmp_path, execute=saying("because"))
+    other = changed("clean", settings={"text": "e"})
+    run(tmp_path, other, execute=saying("no reason"))
+    record, taken = runner(tmp_path).peek("clean"), runner(tmp_path, other).peek("clean")
+    assert record is not None and taken is not None
+    path = Store(tmp_path).ledger.path("clean", record.key)
+    path.write_text(path.read_text().replace(record.telemetry["audit"], taken.telemetry["audit"]))
     fresh = runner(tmp_path, execute=saying("because"))
     assert (fresh.audit("clean") / "why").read_text() == "because"
     assert fresh.ran == ["clean"]

@@ -14,6 +14,7 @@ import leaderboard_world as world
 import pytest
 
 from harness.canonical import digest
+from harness.commands.leaderboard import Request, standing
 from harness.errors import InputError
 from harness.store import Run, Runs, Store
 
@@ -174,8 +175,34 @@ def test_ten_thousand_runs_are_listed_and_read_in_seconds(tmp_path: Path) -> Non
     assert time.process_time() - began < 30
 
 
+def test_a_run_that_is_there_already_is_not_written_again(tmp_path: Path) -> None:
+    """So a study whose stages are all recorded can be shown from results that may only be read."""
+    path = Runs(tmp_path).put(small())
+    before = path.stat()
+    Runs(tmp_path).put(small())
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 def test_the_newer_run_takes_the_place_of_the_older_one(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     runs.put(small())
     runs.put(replace(small(), tasks={"mmlu": {"title": "MMLU"}}))
     assert [dict(run.tasks) for run in runs.all()] == [{"mmlu": {"title": "MMLU"}}]
+
+
+def test_a_run_whose_training_was_made_again_and_came_out_differently_is_not_shown_with_its_old_scores(
+    tmp_path: Path,
+) -> None:
+    """As after objects were removed, or after the results of another machine were copied over: every seal fits."""
+    run = world.run(tmp_path)
+    store = Store(tmp_path)
+    kind, key = run.records["train/clean/1"]
+    known = store.ledger.get(kind, key)
+    assert known is not None
+    store.ledger.put(replace(known, output="f" * 64, facts={**known.facts, "weights": "f" * 64}))
+    with pytest.raises(InputError, match=r"\(stage 'predict.*of run 'pocket/.*another 'model'"):
+        Runs(tmp_path).records(run, store.ledger)
+    with pytest.raises(InputError, match=r"stage 'predict/clean/1/.*another 'model'.*two results folders were mixed"):
+        standing(Request(results=(tmp_path,)))
+    store.ledger.put(known)
+    assert Runs(tmp_path).records(run, store.ledger)["train/clean/1"] == known

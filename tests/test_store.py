@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.errors import InputError
-from harness.store import Ledger, Record, Store, stage_key, tree_digest, write_atomic
+from harness.store import Ledger, Record, Store, objects, stage_key, tree_digest, write_atomic
 from harness.store.ledger import stage_payload
 from harness.store.objects import Objects
 
@@ -231,7 +234,10 @@ def test_a_record_whose_payload_does_not_hash_to_its_key_is_refused(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "damaged",
-    [b"", b"{", b"[]", b"null", b'{"key": "x"}', b"\xff\xfe", b'{"key": 1, "payload": 2, "output": 3, "z": 4}'],
+    [
+        *(b"", b"{", b"[]", b"null", b'{"key": "x"}', b"\xff\xfe", b'{"key": 1, "payload": 2, "output": 3, "z": 4}'),
+        *(b"[" * 100_000, b'{"key": "x", "payload": {}, "output": ""}'),
+    ],
 )
 def test_a_damaged_record_counts_as_missing(tmp_path: Path, damaged: bytes) -> None:
     ledger = Ledger(tmp_path)
@@ -280,7 +286,10 @@ with Store(Path(sys.argv[1])).workspace("k" * 64) as work:
 """
 
 
-def test_two_processes_cannot_compute_the_same_stage_and_a_kill_frees_it(tmp_path: Path) -> None:
+def test_two_processes_cannot_compute_the_same_stage_and_a_kill_frees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "PATIENCE", 0.2)
     store = Store(tmp_path)
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -298,6 +307,20 @@ def test_two_processes_cannot_compute_the_same_stage_and_a_kill_frees_it(tmp_pat
             assert (work / "half").read_text() == "done"
 
 
+def test_a_stage_that_another_process_is_about_to_finish_is_waited_for(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None and other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        ends = threading.Timer(0.5, other.stdin.close)
+        ends.start()
+        with Store(tmp_path).workspace("k" * 64) as work:
+            assert list(work.iterdir()) == [], "the other process has finished it"
+        ends.join()
+        assert other.wait(timeout=30) == 0
+
+
 def test_a_finished_workspace_is_removed_and_a_failed_one_is_kept_to_resume(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with contextlib.suppress(ZeroDivisionError), store.workspace("k" * 64) as work:
@@ -306,6 +329,46 @@ def test_a_finished_workspace_is_removed_and_a_failed_one_is_kept_to_resume(tmp_
     with store.workspace("k" * 64) as work:
         assert (work / "half").read_text() == "done"
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_kill_while_a_finished_workspace_is_removed_leaves_nothing_to_resume_from(tmp_path: Path) -> None:
+    """Else a stage that is made again would take what is left, such as the mark of a checkpoint, for the whole."""
+    killed(
+        """
+        import os, shutil, signal, sys
+        from pathlib import Path
+        from harness.store import Store
+
+        def dies(folder, **_):
+            if Path(folder).exists():
+                (Path(folder) / "weights").unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        shutil.rmtree = dies
+        with Store(Path(sys.argv[1])).workspace("k" * 64) as folder:
+            (folder / "weights").write_text("1")
+            (folder / "COMPLETE").touch()
+        """,
+        tmp_path,
+    )
+    with Store(tmp_path).workspace("k" * 64) as folder:
+        assert list(folder.iterdir()) == []
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_damaged_object_in_a_store_that_may_only_be_read_is_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = Store(tmp_path).objects.put(folder(tmp_path / "made", text="whole"))
+    (Store(tmp_path).objects.path(key) / "text").write_text("changed")
+
+    def refuses(**_: Any) -> str:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuses)
+    assert Store(tmp_path).objects.get(key) is None
+    with pytest.raises(OSError, match="not empty"):
+        Store(tmp_path).objects.put(folder(tmp_path / "made", text="whole"))
 
 
 def test_a_workspace_in_which_nothing_was_written_leaves_nothing(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ import pytest
 from harness.data.pocket import vocabulary
 from harness.errors import InputError
 from harness.study import Base, BaseKind, Machine, Recipe
-from harness.train import budget
+from harness.train import budget, launch
 from harness.train.examples import IGNORED, Example, from_chat, from_document
 from harness.train.launch import rank_environments
+from harness.train.worker import COMPLETE
 
 TURNS = [
     {"role": "system", "text": "Be brief."},
@@ -291,3 +294,23 @@ def test_disk_counts_what_every_training_leaves_and_what_running_ones_need() -> 
     four = budget.disk_needed(base=base(), recipe=own, machine=Machine(), runs=4, at_once=2)
     assert four == 4 * 2 * 2_000 + 2 * (12_000 + 2 * 2_000)
     assert math.isclose(four / one, 2.4)
+
+
+def test_a_kill_while_checkpoints_of_another_width_are_removed_leaves_none_that_looks_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next command may ask for the old width again, and would resume from what is left."""
+    work, checkpoint = tmp_path / "work", tmp_path / "work" / "checkpoint-1"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / COMPLETE).touch()
+    (work / "job.json").write_text(json.dumps({"machine": Machine(ranks=2, micro_batch=1).model_dump()}))
+
+    def killed(folder: Path) -> None:
+        raise SystemExit("killed")
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    settings: dict[str, Any] = {"on_message": print, "base": tmp_path, "rows": [], "seed": 0}
+    with pytest.raises(SystemExit):
+        launch.run(recipe=recipe(), machine=Machine(ranks=1, micro_batch=1), work=work, **settings)
+    assert checkpoint.is_dir()
+    assert not (checkpoint / COMPLETE).exists()

@@ -20,6 +20,14 @@ _ADVICE = {
 
 def main() -> None:
     """Run the program; every `HarnessError` becomes one message and its exit code."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted. Nothing that was finished is lost: run the same command again.\n")
+        sys.exit(_INTERRUPTED)
+
+
+def _main() -> None:
     _open_streams()
     # vLLM, DeepSpeed and tokenizers read these once at import; set here so that no command forgets.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -34,9 +42,8 @@ def main() -> None:
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
         sys.exit(code)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("\nInterrupted. Nothing that was finished is lost: run the same command again.\n")
-        sys.exit(_INTERRUPTED)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     except SystemExit as ended:
         if isinstance(ended.__context__, BrokenPipeError):
             # Click has caught it, and would say 1 as for something that failed.

@@ -39,6 +39,9 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool, track
     tracking.require(names)
     if reports.exists() and not reports.is_dir():
         raise InputError(f"--reports {reports} is a file; give a folder.")
+    if not dry_run:
+        # Before the trainings, not after them.
+        layout.require_writable("--reports", reports)
     with Bars() as bars, quiet_stdout():
         ablation = Ablation(request, bars, dry=dry_run)
         if not dry_run:

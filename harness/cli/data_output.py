@@ -23,6 +23,7 @@ from harness.data import normal
 from harness.data.statistics import POINTS, Statistics, statistics
 from harness.nouns import Chat
 from harness.report.escapes import visible
+from harness.study.relabelled import name_of
 
 _EXCERPT = 160
 _NAMES = {"chats": "as read", "clean": "cleaned"}
@@ -43,11 +44,13 @@ def stats(study: str, *, data_dir: Path | None, results: Path, as_json: bool) ->
         audits = {stage: curation.runner.audit(stage) / normal.DECISIONS for stage in stages if stage != "chats"}
     funnel = records["clean"].facts["by_source"]
     labels = records["label"].facts["turns"]
+    further = {pack: records[stage].facts["turns"] for pack, stage in curation.further.items()}
     if as_json:
         document = {
             "study": curation.study.name,
             "funnel": funnel,
             "labels": labels,
+            "further_labels": further,
             "collections": {stage: asdict(found) for stage, found in numbers.items()},
             "decisions": {stage: str(path) for stage, path in audits.items()},
         }
@@ -56,6 +59,8 @@ def stats(study: str, *, data_dir: Path | None, results: Path, as_json: bool) ->
     out = console()
     out.print(_funnel(curation.study.name, funnel))
     out.print(_labels(labels))
+    for pack, counts in further.items():
+        out.print(_labels(counts, f", by {name_of(pack)}"))
     out.print(_sizes(numbers))
     out.print(_languages(numbers))
     if count is None:
@@ -118,8 +123,8 @@ def _funnel(study: str, funnel: Mapping[str, Mapping[str, int]]) -> Table:
     return table
 
 
-def _labels(labels: Mapping[str, int]) -> Table:
-    table = _table("labels of the cleaned chats' assistant turns")
+def _labels(labels: Mapping[str, int], by: str = "") -> Table:
+    table = _table(f"labels of the cleaned chats' assistant turns{by}")
     table.add_column("label", no_wrap=True)
     table.add_column("turns", justify="right")
     table.add_column("share", justify="right")
@@ -164,11 +169,15 @@ def _turns(found: Lineage) -> Table:
     table.add_column("role", no_wrap=True)
     table.add_column("text")
     table.add_column("label", overflow="fold")
-    labels = {label.turn: label for label in found.labels}
+    labels = {"": found.labels} | {f"{name_of(pack)}: ": own for pack, own in found.further.items()}
     for number, turn in enumerate(chat.turns):
-        label = labels.get(number)
-        said = "" if label is None else label.label.value + (f" ({label.rule})" if label.rule else "")
-        table.add_row(str(number), turn.role.value, Text(_short(turn.text)), Text(said))
+        said = [
+            f"{by}{label.label.value}" + (f" ({label.rule})" if label.rule else "")
+            for by, own in labels.items()
+            for label in own
+            if label.turn == number
+        ]
+        table.add_row(str(number), turn.role.value, Text(_short(turn.text)), Text("\n".join(said)))
     return table
 
 
@@ -177,7 +186,9 @@ def _steps(found: Lineage) -> Table:
     for name in ("step", "action", "reason", "detail"):
         table.add_column(name, overflow="fold")
     rows = [(one.step, one) for one in found.decisions]
-    rows += [(f"variant {arm}", decision) for arm, (decision, _) in found.variants.items()]
+    for arm, (decision, _) in found.variants.items():
+        pack = found.packs[arm]
+        rows.append((f"variant {arm}" + (f", by {name_of(pack)}" if pack in found.further else ""), decision))
     for step, one in rows:
         became = f"became {one.became}" if one.became else ""
         detail = "; ".join(part for part in (one.detail, became) if part)
@@ -203,6 +214,8 @@ def _document(found: Lineage) -> dict[str, Any]:
         "cleaned": chat(found.cleaned),
         "decisions": [asdict(one) for one in found.decisions],
         "labels": [asdict(one) for one in found.labels],
+        "further_labels": {pack: [asdict(one) for one in own] for pack, own in found.further.items()},
+        "filters": dict(found.packs),
         "variants": {
             arm: {"decision": asdict(decision), "chat": chat(left)} for arm, (decision, left) in found.variants.items()
         },

@@ -21,6 +21,7 @@ from harness.progress import Progress
 from harness.report.averages import TaskHead
 from harness.report.graph import gib
 from harness.report.join import assemble, run_of
+from harness.report.numbers import counted
 from harness.report.result import Result
 from harness.runner import Runner, State, free_bytes
 from harness.stages import Context
@@ -280,10 +281,10 @@ class Ablation:
         for arm, seed, model in runs(self.choice):
             names = [score_name(arm, seed, task, kind="predict") for task in self.choice.definitions]
             waiting = [name for name in names if self.runner.state(name) is not State.CACHED]
-            if len(waiting) < 2:
+            if not waiting:
                 continue
             folders = [self.runner.folder(f"items/{name.rpartition('/')[2]}") for name in waiting]
-            title = f"asking {arm}{'' if seed is None else f', seed {seed}'}: {len(waiting)} tasks"
+            title = f"asking {arm}{'' if seed is None else f', seed {seed}'}: {counted(len(waiting), 'task')}"
             self.evaluation.ask_together(opened(self.runner.folder(model)), folders, title, self.progress)
 
     def forecast(self) -> list[Forecast]:

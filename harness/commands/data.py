@@ -38,7 +38,9 @@ class Lineage:
         read: the chat as it was read, with its source and the other columns of its row.
         cleaned: the chat after cleaning, or None where it left.
         decisions: of cleaning and mixing, in order.
-        labels: of the cleaned chat's assistant turns.
+        labels: of the cleaned chat's assistant turns, by the study's filter pack.
+        further: the same by each further pack that variants are made with.
+        packs: per variant the pack whose labels it is made with.
         variants: per variant the decision, and the chat as it is trained on (None where it is not).
     """
 
@@ -46,6 +48,8 @@ class Lineage:
     cleaned: Chat | None
     decisions: tuple[Decision, ...]
     labels: tuple[TurnLabel, ...]
+    further: Mapping[str, tuple[TurnLabel, ...]]
+    packs: Mapping[str, str]
     variants: Mapping[str, tuple[Decision, Chat | None]]
 
 
@@ -106,6 +110,13 @@ class Curation:
             ),
         )
         self.runner = Runner(stages, store=self.store, execute=context.executions(), progress=progress)
+        self.packs = {arm: self.study.pack(arm) for arm in self.arms}
+        #: Stages that label by other packs than the study's own, by pack.
+        self.further = {
+            str(stage.arguments["pack"]): stage.name
+            for stage in stages
+            if stage.kind is Kind.LABEL and stage.arguments["pack"] != self.study.filter
+        }
         self._stages = [stage.name for stage in stages if stage.kind not in (Kind.EXPOSURE, Kind.BASE)]
 
     def records(self) -> dict[str, Record]:
@@ -127,9 +138,9 @@ class Curation:
         """Return the decisions of the cleaning ("clean") or of a variant ("variant/<name>")."""
         return normal.read_decisions(self.runner.audit(stage))
 
-    def labels(self) -> Iterator[TurnLabel]:
-        """Yield the labels of the cleaned chats' assistant turns."""
-        return normal.read_labels(self._object("label"))
+    def labels(self, stage: str = "label") -> Iterator[TurnLabel]:
+        """Yield the labels of the cleaned chats' assistant turns, by the study's pack or by that of another stage."""
+        return normal.read_labels(self._object(stage))
 
     def lineage(self, name: str) -> Lineage:
         """Return the lineage of a chat.
@@ -183,12 +194,18 @@ class Curation:
             if decision is not None:
                 variants[arm] = decision, find(f"variant/{arm}", {decision.became or decision.chat_id})
         read, cleaned = find("chats", {read_id}), find("clean", ids)
+
+        def labels(stage: str) -> tuple[TurnLabel, ...]:
+            return tuple(one for one in self.labels(stage) if cleaned is not None and one.chat_id == cleaned.id)
+
         assert read is not None, f"{read_id} ({source}) was read"
         return Lineage(
             read=read,
             cleaned=cleaned,
             decisions=tuple(one for one in cleaning if one.chat_id in ids),
-            labels=tuple(label for label in self.labels() if cleaned is not None and label.chat_id == cleaned.id),
+            labels=labels("label"),
+            further={pack: labels(stage) for pack, stage in self.further.items()},
+            packs=self.packs,
             variants=variants,
         )
 

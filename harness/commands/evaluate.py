@@ -23,6 +23,7 @@ from harness.evaluate.engines import Engine, EngineName, Setting
 from harness.evaluate.predictions import Predictions
 from harness.progress import Progress
 from harness.report.misclassification import Judge, corrected_as
+from harness.report.numbers import counted
 from harness.runner import Runner, State
 from harness.stages import only
 from harness.stages.evaluation import EvaluationStages, require_isolation
@@ -180,9 +181,9 @@ class Evaluation:
         """Ask what was not asked yet, score, and return the scores."""
         try:
             waiting = [name for name in self.infos if self.runner.state(f"predict/{name}") is not State.CACHED]
-            if len(waiting) > 1:
+            if waiting:
                 folders = [self.runner.folder(f"items/{name}") for name in waiting]
-                self.stages.ask_together(self.model, folders, f"asking {len(waiting)} tasks", self.progress)
+                self.stages.ask_together(self.model, folders, f"asking {counted(len(waiting), 'task')}", self.progress)
             scores = tuple(self._score(name) for name in self.infos)
         finally:
             if not self._lent:

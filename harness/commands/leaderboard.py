@@ -130,7 +130,11 @@ class Reader:
         }
         place = (store.root, *(run.records[name][1] for name in stages.values()))
         if place not in self._known:
-            records = Runs(store.root).records(run, store.ledger, only=stages.values())
+            stored = Runs(store.root)
+            records = stored.records(run, store.ledger, only=stages.values())
+            made = {record.output for record in records.values()}
+            asking = (stages["predict"], stages["score"])
+            stored.require_joined(run, store.ledger, records, dict.fromkeys(asking, made))
             self._known[place] = self._read({kind: records[name] for kind, name in stages.items()})
         return self._known[place]
 

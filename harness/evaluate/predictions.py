@@ -1,8 +1,8 @@
 """The store of answers: found by checkpoint, engine, precision and question, never by the name of anything.
 
-Owns chunks (Parquet files named by their digest), the damage found when one is read, and the claims by which several
-processes share one shelf. Does not ask or score. Invariant: a chunk that is read is what was written, byte for byte;
-one that is not is set aside, and its answers alone are asked again.
+Owns chunks (Parquet files named by the digest of their bytes and their shelf), the damage found when one is read, and
+the claims by which several processes share one shelf. Does not ask or score. Invariant: a chunk that is read is what
+was written to this very shelf, byte for byte; one that is not is set aside, and its answers alone are asked again.
 """
 
 from __future__ import annotations
@@ -99,7 +99,11 @@ class Shelf:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=_schema()), sink, compression="zstd")
         data = sink.getvalue()
         self._describe()
-        write_atomic(self.folder / f"{hashlib.sha256(data).hexdigest()[:_NAME]}.parquet", data)
+        write_atomic(self.folder / f"{self._name(data)}.parquet", data)
+
+    def _name(self, data: bytes) -> str:
+        """Return the name of a chunk, which holds questions and answers: the name alone says whose they are."""
+        return hashlib.sha256(self.folder.name.encode() + data).hexdigest()[:_NAME]
 
     def _describe(self) -> None:
         """Write what the shelf holds, for people and for tools; its name is the digest of it."""
@@ -117,7 +121,7 @@ class Shelf:
                 data = path.read_bytes()
             except FileNotFoundError:
                 continue  # set aside by another process
-            if hashlib.sha256(data).hexdigest()[:_NAME] != path.stem:
+            if self._name(data) != path.stem:
                 self.damaged.append(path.name)
                 with contextlib.suppress(FileNotFoundError):
                     path.rename(path.with_suffix(f".damaged-{uuid.uuid4().hex[:8]}"))

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from harness import compare
 from harness.errors import InputError
 from harness.report import join
 from harness.report.result import ArmRow, Result, TaskRow
-from harness.store import Record, Run, Runs, Store
+from harness.store import Ledger, Record, Run, Runs, Store
 from harness.study.choice import runs, score_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_Taken = TypeVar("_Taken")
 _NAMES = ["study", "run", "variant", "task", "profile", "item", "subtask", "cluster", "prompt", "metric"]
+_TEXTS = ("item", "subtask", "cluster", "prompt")
+_HEADS = tuple(name for name in _NAMES if name not in _TEXTS)
+_TAKEN = "taken"
 _GAP = ("reference_score", "treated_score", "gap", "low", "high", "relative", "relative_low", "relative_high")
 
 
@@ -68,22 +75,10 @@ class Frames:
         Columns: study, run, variant, seed (missing for the base), task, profile, item, subtask, cluster, prompt (digest
         of what was asked), metric, score (missing where an item has none).
         """
-        import pandas as pd
-
-        columns: dict[str, list[Any]] = {name: [] for name in (*_NAMES[:3], "seed", *_NAMES[3:], "score")}
-        for head, facts in self._scored():
-            count = len(facts["item"])
-            for metric, values in sorted(facts["scores"].items()):
-                if len(values) != count:
-                    continue
-                for name, value in {**head, "metric": metric}.items():
-                    columns[name] += [value] * count
-                for name in ("item", "subtask", "cluster", "prompt"):
-                    columns[name] += facts[name]
-                columns["score"] += values
-        # A million texts of which a few thousand differ: as categories 40 times smaller.
-        types: dict[str, str] = {**dict.fromkeys(_NAMES, "category"), "seed": "Int64", "score": "float64"}
-        return pd.DataFrame(columns).astype(types)
+        found = _Rows()
+        for _, head, taken in self._scored(found.take):
+            found.add(head, taken)
+        return found.table()
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:
@@ -93,16 +88,16 @@ class Frames:
         chance (of the primary metric), items, score.
         """
         rows = []
-        for run in self._runs.all():
-            for head, facts in self._of_run(run):
-                task = run.tasks[head["task"]]
-                for metric, value in sorted(facts.get("aggregate", {}).items()):
-                    primary = metric == task["primary"]
-                    chance = task["chance"] if primary else None
-                    rows.append(
-                        {**head, "metric": metric, "primary": primary, "chance": chance}
-                        | {"items": len(facts["item"]), "score": value}
-                    )
+        for run, head, (aggregate, items) in self._scored(
+            lambda facts: (sorted(facts.get("aggregate", {}).items()), len(facts["item"]))
+        ):
+            task = run.tasks[head["task"]]
+            for metric, value in aggregate:
+                primary = metric == task["primary"]
+                chance = task["chance"] if primary else None
+                rows.append(
+                    {**head, "metric": metric, "primary": primary, "chance": chance} | {"items": items, "score": value}
+                )
         columns = [
             "study",
             "run",
@@ -203,18 +198,96 @@ class Frames:
     def _results(self) -> list[tuple[Run, Result]]:
         return [(run, join.again(run, self._runs.records(run, self._store.ledger))) for run in self._runs.all()]
 
-    def _scored(self) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
-        for run in self._runs.all():
-            yield from self._of_run(run)
+    def _scored(self, take: Callable[[Mapping[str, Any]], _Taken]) -> Iterator[tuple[Run, dict[str, Any], _Taken]]:
+        """Yield (run, (study, run, variant, seed, task, profile), what was taken) of every score of every run.
 
-    def _of_run(self, run: Run) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
-        """Yield (study, run, variant, seed, task, profile) and the facts of every score of a run."""
-        for arm, seed, _ in runs(join.asked(run).choice):
-            for task, about in run.tasks.items():
-                stage = score_name(arm, seed, task)
-                record: Record = self._runs.records(run, self._store.ledger, only=(stage,))[stage]
-                head = {**_of(run), "variant": arm, "seed": seed, "task": task, "profile": about["profile"]}
-                yield head, record.facts
+        Args:
+            take: returns what is needed of the facts of a score.
+        """
+        ledger = _Taking(self._store.ledger.root, take)
+        for run in self._runs.all():
+            records = self._runs.records(run, ledger)
+            for arm, seed, _ in runs(join.asked(run).choice):
+                for task, about in run.tasks.items():
+                    head = {**_of(run), "variant": arm, "seed": seed, "task": task, "profile": about["profile"]}
+                    yield run, head, records[score_name(arm, seed, task)].facts[_TAKEN]
+
+
+class _Taking(Ledger):
+    """A ledger that reads every record once, and keeps of its facts only what was taken of a score's."""
+
+    def __init__(self, root: Path, take: Callable[[Mapping[str, Any]], Any]) -> None:
+        super().__init__(root)
+        self._take = take
+        self._known: dict[tuple[str, str], Record | None] = {}
+
+    def get(self, kind: str, key: str) -> Record | None:
+        """Return the record of a key with what was taken of its facts; None as `Ledger.get`."""
+        place = kind, key
+        if place not in self._known:
+            record = super().get(kind, key)
+            if record is not None:
+                record = replace(record, facts={_TAKEN: self._take(record.facts)} if kind == "score" else {})
+            self._known[place] = record
+        return self._known[place]
+
+
+class _Rows:
+    """The rows of `items`: numbers that stand for texts, since of a million texts a few thousand differ."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, dict[str, int]] = {name: {} for name in _NAMES}
+        self._counts: list[int] = []
+        self._heads: dict[str, list[Any]] = {name: [] for name in (*_HEADS, "seed")}
+        self._texts: dict[str, list[Any]] = {name: [] for name in _TEXTS}
+        self._scores: list[Any] = []
+
+    def take(self, facts: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+        """Return the texts of a score's items as numbers, and (metric, scores) of every metric that items have."""
+        count = len(facts["item"])
+        texts = {name: np.array([self._number(name, one) for one in facts[name]], dtype=np.int32) for name in _TEXTS}
+        own = sorted((metric, values) for metric, values in facts["scores"].items() if len(values) == count)
+        return texts, [(metric, np.array(values, dtype=float)) for metric, values in own]
+
+    def add(self, head: Mapping[str, Any], taken: tuple[dict[str, Any], list[tuple[str, Any]]]) -> None:
+        """Add a block of rows per metric."""
+        texts, metrics = taken
+        for metric, scores in metrics:
+            self._counts.append(len(scores))
+            self._scores.append(scores)
+            self._heads["seed"].append(head["seed"])
+            for name in _HEADS:
+                self._heads[name].append(self._number(name, metric if name == "metric" else head[name]))
+            for name in _TEXTS:
+                self._texts[name].append(texts[name])
+
+    def _number(self, name: str, text: str) -> int:
+        known = self._numbers[name]
+        return known.setdefault(text, len(known))
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows as a table."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {}
+        for name in (*_NAMES[:3], "seed", *_NAMES[3:]):
+            if name in _TEXTS:
+                found = np.concatenate([np.zeros(0, dtype=np.int32), *self._texts[name]])
+            else:
+                one = pd.array(self._heads[name], dtype="Int64" if name == "seed" else "int32")
+                found = one.repeat(self._counts)
+            columns[name] = found if name == "seed" else self._categories(name, np.asarray(found))
+        columns["score"] = np.concatenate([np.zeros(0), *self._scores])
+        return pd.DataFrame(columns)
+
+    def _categories(self, name: str, numbers: Any) -> pd.Categorical:
+        import pandas as pd
+
+        texts = list(self._numbers[name])
+        order = sorted(range(len(texts)), key=texts.__getitem__)
+        ranks = np.zeros(len(texts), dtype=np.int32)
+        ranks[order] = np.arange(len(texts))
+        return pd.Categorical.from_codes(ranks[numbers], categories=pd.Index([texts[one] for one in order]))
 
 
 def _of(run: Run) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class DataStages:
         bar = job.progress.bar("reading chats")
         count = normal.write_chats(target, (chat for reading in readings for chat in reading.chats))
         bar.close()
+        self._require_unchanged(job.stage.settings["sources"])
         for reading in readings:
             if reading.cut:
                 job.progress.note(reading.cut)
@@ -70,6 +71,19 @@ class DataStages:
             "chats": count,
         }
         return Made(folder=target, facts=facts)
+
+    def _require_unchanged(self, recorded: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Raise where a file that was read is not the one that the key names."""
+        own = {source.name: source for source in self.study.sources}
+        for name, source in recorded:
+            content = source["content"]
+            if "file" in content and content != sources.fingerprint(
+                own[name], data_dir=self.data_dir, study_file=self.study_file, data_seed=self.study.data_seed
+            ):
+                raise InputError(
+                    f"The file of source '{name}' changed while it was read. Run the command again when nothing writes"
+                    " to it."
+                )
 
     def overlap(self, job: Job) -> Made:
         """Find the chats that share a passage with an item of the study's tasks."""

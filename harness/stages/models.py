@@ -40,7 +40,7 @@ class ModelStages:
         if self.study.base.kind is not BaseKind.POCKET:
             bar = job.progress.bar("base model")
             target = job.fresh()
-            base.fetch(self.study.base, target, log=log)
+            base.fetch(self.study.base, target, log=log, known=job.stage.settings["source"])
             bar.close()
             return Made(folder=target, facts={"weights": weights_digest(target), "parameters": parameters(target)})
         assert self.pretraining is not None

@@ -64,12 +64,17 @@ class Ledger:
 
     def get(self, kind: str, key: str) -> Record | None:
         """Return the record of a key; None when there is none, or when its contents are not the key's or the seal's."""
+        record = self.read(self.path(kind, key))
+        return record if record is not None and record.key == key else None
+
+    def read(self, path: Path) -> Record | None:
+        """Return the record in a file; None when there is none, or when it is not what was written there."""
         try:
-            raw = json.loads(self.path(kind, key).read_text(encoding="utf-8"))
+            raw = json.loads(path.read_text(encoding="utf-8"))
             record = Record(**{name: value for name, value in raw.items() if name != "seal"})
-            whole = record.key == key == stage_key(record.payload) and record.seal() == raw.get("seal")
-            return record if whole else None
-        except (FileNotFoundError, ValueError, TypeError, AttributeError):
+            whole = record.key == stage_key(record.payload) and record.seal() == raw.get("seal")
+            return record if whole and path == self.path(record.payload["kind"], record.key) else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             # A damaged record is no JSON, no UTF-8, or has other fields or values than those of a record.
             return None
 

@@ -8,10 +8,12 @@ moves a damaged one aside, so that it is made again instead of being believed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,9 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.store.files import tree_digest, tree_files
 from harness.store.ledger import Ledger
+
+# Seconds that a stage is waited for which another process computes; writing down stored answers takes fewer.
+PATIENCE = 20.0
 
 
 class Objects:
@@ -48,7 +53,7 @@ class Objects:
             folder.rename(target)
         except OSError:
             # Another thread or process may have put the same bytes in the meantime.
-            if not target.is_dir():
+            if self.get(object_digest) is None:
                 raise
             shutil.rmtree(folder)
         self._verified.add(object_digest)
@@ -60,11 +65,29 @@ class Objects:
         if not path.is_dir():
             return None
         if object_digest not in self._verified:
-            if tree_digest(path) != object_digest:
-                path.rename(Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{path.name}.damaged-")))
+            try:
+                whole = tree_digest(path) == object_digest
+            except FileNotFoundError:
+                return None  # set aside by another process while it was read
+            if not whole:
+                _set_aside(path)
                 return None
             self._verified.add(object_digest)
         return path
+
+
+def _set_aside(path: Path) -> None:
+    """Move a damaged object out of the way; where nothing may be written it stays, and is not believed either."""
+    try:
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{path.name}.damaged-"))
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        return
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        aside.rmdir()  # another process was faster
 
 
 class Store:
@@ -79,15 +102,20 @@ class Store:
     def workspace(self, key: str) -> Iterator[Path]:
         """Yield the resumable work folder of a stage, held by this process alone.
 
+        Two processes that asked a checkpoint together come to the stage that writes its answers down at the same time:
+        a folder that another one holds is waited for a while.
+
         The folder survives a kill and an error, so a stage can continue from what it finds there; one in which
         nothing was written does not.
 
         Raises:
-            InputError: when another process is computing the same stage.
+            InputError: when another process is computing the same stage, and goes on with it for `PATIENCE` seconds.
         """
         folder = self.root / "work" / key[:32]
+        finished = folder.with_suffix(".finished")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with self._held(folder.with_suffix(".lock")):
+            shutil.rmtree(finished, ignore_errors=True)
             folder.mkdir(exist_ok=True)
             try:
                 yield folder
@@ -95,16 +123,23 @@ class Store:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
                 raise
-            shutil.rmtree(folder, ignore_errors=True)
+            # First away in one step: what a kill leaves of a folder that is being removed is nothing to resume from.
+            with contextlib.suppress(FileNotFoundError):
+                folder.rename(finished)
+            shutil.rmtree(finished, ignore_errors=True)
 
     @contextmanager
     def _held(self, lock: Path) -> Iterator[None]:
         """Hold a lock file that is removed at the end, also when it was removed between its opening and its locking."""
+        until = time.monotonic() + PATIENCE
         while True:
             with lock.open("w") as handle:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
+                    if time.monotonic() < until:
+                        time.sleep(0.05)
+                        continue
                     raise InputError(
                         f"Another process is computing this stage in {self.root}. Wait for it, or give another"
                         " --results."

@@ -1,7 +1,8 @@
 """Runs: which records answer for one finished command, so that its report needs nothing but the store.
 
 Owns the form of `results/runs/<study>/<selection>.json`. Does not know what is in a study or a report. Invariant: a run
-is written last and atomically, and names records by their keys: one that is there can be read again as it was.
+is written last and atomically, and names records by their keys: one that is there can be read again as it was, or,
+where a record is gone, was changed or was made from other inputs than the run's, not at all.
 """
 
 from __future__ import annotations
@@ -72,11 +73,15 @@ class Runs:
         return self.root / f"{name}.json"
 
     def put(self, run: Run) -> Path:
-        """Write a run in place of an older one of the same study and selection; return the file."""
+        """Write a run in place of an older one of the same study and selection; return the file.
+
+        One that is there already is not written again, so that results which may only be read can be shown.
+        """
         path = self.named(run.name)
         content = json.loads(json.dumps(run.content()))
         text = json.dumps(content | {"seal": _seal(content)}, indent=1, sort_keys=True)
-        write_atomic(path, text + "\n")
+        if not path.is_file() or path.read_bytes() != f"{text}\n".encode():
+            write_atomic(path, text + "\n")
         return path
 
     def read(self, path: Path) -> Run:
@@ -143,9 +148,10 @@ class Runs:
             only: names of the stages that are wanted; None = all.
 
         Raises:
-            InputError: a record is gone or was changed by hand; names the first file.
+            InputError: a record is gone, was changed by hand, or is not of one piece with the others; names the first
+                file.
         """
-        found = {}
+        found: dict[str, Record] = {}
         for stage, (kind, key) in run.records.items():
             if only is not None and stage not in only:
                 continue
@@ -158,7 +164,35 @@ class Runs:
                     " `harness ablate` again."
                 )
             found[stage] = record
+        if only is None:
+            made = {record.output for record in found.values()}
+            self.require_joined(run, ledger, found, dict.fromkeys(found, made))
         return found
+
+    def require_joined(
+        self, run: Run, ledger: Ledger, records: Mapping[str, Record], made: Mapping[str, Collection[str]]
+    ) -> None:
+        """Raise where a record was made from what the run's other records did not make.
+
+        A record is found by its question. Where a stage was made again, or where two stores were mixed, its answer may
+        be another one than that which the later records of the run come from.
+
+        Args:
+            made: by stage, the outputs that it may have been made from; stages that are not in it are not looked at.
+
+        Raises:
+            InputError: names the first file.
+        """
+        for stage, outputs in made.items():
+            record = records[stage]
+            for role, wanted in record.payload["inputs"].items():
+                if wanted not in outputs:
+                    raise InputError(
+                        f"Record {ledger.path(*run.records[stage])} (stage '{stage}' of run '{run.name}') was made from"
+                        f" another '{role}' ({wanted[:12]}) than the run has now: what makes it was made again and came"
+                        " out differently, or two results folders were mixed. Run `harness ablate` again, or remove the"
+                        " run."
+                    )
 
 
 def _seal(content: Mapping[str, Any]) -> str | None:

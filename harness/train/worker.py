@@ -42,24 +42,14 @@ def train(job: dict[str, Any]) -> None:
         job: base (model folder), rows (JSON lines of {"turns", "masked"} or {"text"}), work (folder for checkpoints),
             recipe (identity settings), machine, seed.
     """
-    import deepspeed
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, set_seed
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from harness.train import attention
 
     cuda = torch.cuda.is_available()
-    # No op of DeepSpeed's own is compiled. On a CPU it would be the collectives for inference, which training never
-    # calls: half a minute, a C++ compiler, and a lock file that a killed run leaves and every later one waits for.
-    deepspeed.ops.__compatible_ops__ = {}
-    # Before the model is made: ZeRO-3 shards it while it loads, and must know the world by then.
-    deepspeed.init_distributed("nccl" if cuda else "gloo", auto_mpi_discovery=False, verbose=False)
-    recipe, machine, work = job["recipe"], job["machine"], Path(job["work"])
-    torch.set_num_threads(machine["threads"])
-    # Deterministic kernels where they exist; filling fresh memory would make ZeRO's buckets 30 times slower.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    set_seed(job["seed"])
+    _begin(job, cuda=cuda)
+    recipe, work = job["recipe"], Path(job["work"])
     tokenizer = AutoTokenizer.from_pretrained(job["base"])
     examples = [_example(tokenizer, row, recipe["max_length"]) for row in read_jsonl(Path(job["rows"]))]
     chats = len(examples)
@@ -75,20 +65,8 @@ def train(job: dict[str, Any]) -> None:
     chosen = attention.choose(cuda=cuda)
     model = AutoModelForCausalLM.from_pretrained(job["base"], dtype=torch.float32, attn_implementation=chosen)
     model.config.use_cache = False
-
-    class InOrder(Trainer):  # type: ignore[misc]
-        """The Trainer without its shuffle, and with a loss for batches without supervised tokens."""
-
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            return torch.utils.data.SequentialSampler(self.train_dataset)
-
-        def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
-            # A batch of nothing but cut-off or masked chats has no token to average over: its loss is 0, not 0/0.
-            count = super()._get_num_items_in_batch(batch_samples, device)
-            return None if count is None else torch.clamp(count, min=1)
-
     progress = _callback(work=work, steps=steps, saves=checkpoint_steps(recipe, rows=chats), examples=examples)
-    trainer = InOrder(
+    trainer = _trainer(
         model=model,
         args=arguments,
         train_dataset=examples,
@@ -98,27 +76,69 @@ def train(job: dict[str, Any]) -> None:
     found = _last_complete(work)
     trainer.train(resume_from_checkpoint=str(found) if found else None)
     if trainer.is_world_process_zero():
-        history = {entry["step"]: entry["loss"] for entry in trainer.state.log_history if "loss" in entry}
-        send(
-            {
-                "event": "done",
-                # A diverged run is recorded as such: JSON and keys know no NaN.
-                "losses": [history[step] if math.isfinite(history[step]) else None for step in sorted(history)],
-                "steps": trainer.state.global_step,
-                "chats": chats,
-                "cut_chats": sum(example.cut for example in examples),
-                "tokens": sum(len(example.ids) for example in examples[:chats]) * recipe["epochs"],
-                # Of the cut ones: a chat whose every answer a variant masks has lost nothing.
-                "silent_chats": sum(example.cut and example.supervised == 0 for example in examples[:chats]),
-                "supervised_tokens": sum(example.supervised for example in examples) * recipe["epochs"],
-                "attention": chosen,
-                "accelerator": "cuda" if cuda else "cpu",
-                "parameters": _parameters(model),
-            }
-        )
+        counted = _counts(examples[:chats], epochs=recipe["epochs"])
+        ran = {"attention": chosen, "accelerator": "cuda" if cuda else "cpu", "parameters": _parameters(model)}
+        send({"event": "done", **_course(trainer.state), **counted, **ran})
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+
+
+def _begin(job: dict[str, Any], *, cuda: bool) -> None:
+    """Join the other ranks, and fix what could make two runs of a job differ."""
+    import deepspeed
+    import torch
+    from transformers import set_seed
+
+    # No op of DeepSpeed's own is compiled. On a CPU it would be the collectives for inference, which training never
+    # calls: half a minute, a C++ compiler, and a lock file that a killed run leaves and every later one waits for.
+    deepspeed.ops.__compatible_ops__ = {}
+    # Before the model is made: ZeRO-3 shards it while it loads, and must know the world by then.
+    deepspeed.init_distributed("nccl" if cuda else "gloo", auto_mpi_discovery=False, verbose=False)
+    torch.set_num_threads(job["machine"]["threads"])
+    # Deterministic kernels where they exist; filling fresh memory would make ZeRO's buckets 30 times slower.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    set_seed(job["seed"])
+
+
+def _trainer(**settings: Any) -> Any:
+    """Return a Trainer without its shuffle, and with a loss for batches without supervised tokens."""
+    import torch
+    from transformers import Trainer
+
+    class InOrder(Trainer):  # type: ignore[misc]
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+
+        def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+            # A batch of nothing but cut-off or masked chats has no token to average over: its loss is 0, not 0/0.
+            count = super()._get_num_items_in_batch(batch_samples, device)
+            return None if count is None else torch.clamp(count, min=1)
+
+    return InOrder(**settings)
+
+
+def _course(state: Any) -> dict[str, Any]:
+    """Return the steps and losses of a finished training."""
+    history = {entry["step"]: entry["loss"] for entry in state.log_history if "loss" in entry}
+    return {
+        # A diverged run is recorded as such: JSON and keys know no NaN.
+        "losses": [history[step] if math.isfinite(history[step]) else None for step in sorted(history)],
+        "steps": state.global_step,
+    }
+
+
+def _counts(examples: list[Example], *, epochs: int) -> dict[str, int]:
+    """Return what there was to learn from, over all epochs; the rows that fill the last batch left out."""
+    return {
+        "chats": len(examples),
+        "cut_chats": sum(example.cut for example in examples),
+        "tokens": sum(len(example.ids) for example in examples) * epochs,
+        # Of the cut ones: a chat whose every answer a variant masks has lost nothing.
+        "silent_chats": sum(example.cut and example.supervised == 0 for example in examples),
+        "supervised_tokens": sum(example.supervised for example in examples) * epochs,
+    }
 
 
 def training_arguments(job: dict[str, Any], *, steps: int, cuda: bool) -> Any:

@@ -1,21 +1,18 @@
 """A ledger read as a whole: records by kind, by the digest that they made, by the beginning of their key.
 
 Owns which stage an input of a record can have come from, and which runs a record answers for. Changes nothing.
-Invariant: a record whose payload does not give its key is not believed; it is named among the problems.
+Invariant: a record that is not what was written is not believed; it is named among the problems.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from harness.errors import InputError
 from harness.plan import Kind
-from harness.store import Record, Run, Runs, Store, stage_key
+from harness.store import Record, Run, Runs, Store
 
 # Which kinds of stages make what a stage of a kind reads in a role; a test holds it against the plan.
 _MAKERS: Mapping[str, tuple[Kind, ...]] = {
@@ -65,8 +62,10 @@ class Records:
         self._kinds: dict[str, dict[str, Record]] = {}
         self._outputs: dict[tuple[str, str], list[Record]] = {}
         for path in sorted(store.ledger.root.glob("*/*.json")):
-            record = self._read(path)
-            if record is not None:
+            record = store.ledger.read(path)
+            if record is None:
+                self.problems.append(f"{path} is no record, or was changed after it was written.")
+            else:
                 kind = path.parent.name
                 self._kinds.setdefault(kind, {})[record.key] = record
                 self._outputs.setdefault((kind, record.output), []).append(record)
@@ -110,10 +109,7 @@ class Records:
             rows = "\n".join(f"  {self.title(record)}" for record in found[:20])
             more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
             raise InputError(f"{len(found)} records are named by '{prefix}'. Give more digits of a key:\n{rows}{more}")
-        [record] = found
-        if self.store.ledger.get(str(record.payload["kind"]), record.key) is None:
-            self._raise_damaged(record.key)
-        return record
+        return found[0]
 
     def title(self, record: Record) -> str:
         """Return one line that names a record: its key, its kind, the stage that it is in a run."""
@@ -154,18 +150,6 @@ class Records:
             except InputError as error:
                 self.problems.append(str(error))
         return tuple(found)
-
-    def _read(self, path: Path) -> Record | None:
-        try:
-            raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            record = Record(**{name: value for name, value in raw.items() if name != "seal"})
-            if record.key == stage_key(record.payload) and path.stem == record.key[:32]:
-                return record
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            self.problems.append(f"{path} is no record: {error}")
-            return None
-        self.problems.append(f"{path} was changed after it was written: its payload does not give its key.")
-        return None
 
     def _raise_damaged(self, prefix: str) -> None:
         """Raise where the record that is asked for is there and cannot be believed."""
