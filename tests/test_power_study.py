@@ -53,7 +53,7 @@ def test_without_a_run_the_shipped_sizes_and_usual_variances_are_taken() -> None
     ]
     assert {row.seeds for row in rows} == {len(study.seeds)}
     assert not any(row.measured for row in rows)
-    assert rows[0].smallest == planned(Design(items=14_042, seeds=2))
+    assert rows[0].smallest == planned(Design(items=14_042, seeds=3))
     assert rows[0].margin == 0.01
 
 
