@@ -171,7 +171,7 @@ def _judge(reference: str) -> dict[str, Any]:
 
 
 def _found(info: catalog.TaskInfo) -> dict[str, Any]:
-    """Return the identities of the data that a task's own YAML names: commits of hub data sets, bytes of files."""
+    """Return the identities of the data that a task's own YAML names: commits of hub datasets, bytes of files."""
     missing = [file for file in info.files if not Path(file).is_file()]
     if missing:
         raise InputError(
@@ -201,6 +201,6 @@ def _benchmark_revision(hub: str, info: catalog.TaskInfo) -> str:
         if info.origin != "shipped":
             instead = "include its YAML in one of your own that names local files (--tasks-path, docs/evaluation.md)."
         raise InputError(
-            f"The data set '{hub}' of task '{info.name}' cannot be reached on the hub ({type(error).__name__})."
+            f"The dataset '{hub}' of task '{info.name}' cannot be reached on the hub ({type(error).__name__})."
             f" Without the hub, {instead}"
         ) from error

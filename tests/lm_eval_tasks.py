@@ -1,4 +1,4 @@
-"""Small data sets of our own in the columns of hub data sets, and lm-eval's own task YAML pointed at them.
+"""Small datasets of our own in the columns of hub datasets, and lm-eval's own task YAML pointed at them.
 
 The texts are written for these tests; none is an item of a benchmark.
 """

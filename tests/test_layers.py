@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "harness"
 
-# design.md, "Layers". A module may import from lower rooms and from its own room; never from a sibling or above.
+# CONTRIBUTING.md, "Layers". A module may import from lower rooms and from its own room; never from a sibling or above.
 ROOMS = {
     0: ["nouns", "canonical", "errors", "randomness", "progress"],
     1: ["store", "layout", "study", "process"],

@@ -1,4 +1,4 @@
-"""Pitfalls of scoring (protocols.md, "Pitfalls that need a test"): reproduced under `lm-eval`, right under `strict`.
+"""Pitfalls of scoring: reproduced under `lm-eval`, right under `strict`.
 
 Everything is scored by lm-eval's own filters and metrics on our definitions (tests/profile_tasks.py), so a definition
 that deviates from lm-eval's fails the first half of a test, and a naive strict one the second.

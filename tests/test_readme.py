@@ -41,6 +41,22 @@ def test_every_test_that_a_page_names_exists() -> None:
     assert {name for name in named if f"def {name}(" not in tests} == set()
 
 
+def test_every_file_of_the_repository_that_a_page_names_exists() -> None:
+    top = ("harness", "tasks", "training", "tests", "benchmarks", "docs", "locks")
+    files = [path.relative_to(ROOT) for name in top for path in (ROOT / name).rglob("*") if path.is_file()]
+    endings = {"/".join(path.parts[start:]) for path in files for start in range(len(path.parts))}
+    wrong, count = [], 0
+    for page in PAGES:
+        for name in re.findall(r"`([\w./@-]+)`", page.read_text(encoding="utf-8")):
+            # The map of the code may name a file without its folder; elsewhere such a name may be a reader's own.
+            own = name.startswith(tuple(f"{one}/" for one in top))
+            if own or (page.name == "CONTRIBUTING.md" and re.search(r"\.(py|md|html|css|js)$", name)):
+                count += 1
+                wrong += [] if name in endings or (ROOT / name).is_dir() else [f"{page.name}: {name}"]
+    assert count > 80
+    assert wrong == []
+
+
 def test_the_study_that_has_every_key_is_one_and_has_every_key() -> None:
     start = STUDY.index("```toml", STUDY.index("This one has every key")) + len("```toml")
     shown = STUDY[start : STUDY.index("```", start)]

@@ -61,7 +61,7 @@ class TaskInfo:
         max_prompt: longest prompt, tokens, that the profile allows while there are shots to drop; 0 = any.
         average: over subtasks: "micro" (by their size) or "macro" (all alike).
         source: where items come from by default.
-        hubs: data sets of the hub that a definition of other origin than "shipped" reads.
+        hubs: datasets of the hub that a definition of other origin than "shipped" reads.
         files: item files: of a shipped task under --data (empty when no --data is needed), else their paths.
         clusters: what items share beyond chance: "subtask" (many subtasks, as drawn from more), or "item" (the
             few subtasks are all there are, so items are drawn independently within them).
@@ -305,7 +305,7 @@ def _chat(metadata: Mapping[str, Any], kind: str, entry: Entry) -> bool:
 def _data(
     leaves: Iterable[Mapping[str, Any]], entry: Entry, metadata: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the hub data sets and the local files that the leaves name; relative files start where we run."""
+    """Return the hub datasets and the local files that the leaves name; relative files start where we run."""
     hubs: dict[str, None] = {}
     files: dict[str, None] = {}
     for name in metadata.get("files", ()):
@@ -336,7 +336,7 @@ def _names(options: Any) -> list[str]:
 
 
 def _local(name: str) -> list[str]:
-    """Return the files that a pattern names here, or the hub data set that a hub address names."""
+    """Return the files that a pattern names here, or the hub dataset that a hub address names."""
     if name.startswith("hf://datasets/"):
         return ["/".join(name.removeprefix("hf://datasets/").split("/")[:2]).partition("@")[0]]
     if "://" in name:

@@ -53,7 +53,7 @@ class Choice:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """The variants whose data sets are made, each once."""
+        """The variants whose datasets are made, each once."""
         return tuple(dict.fromkeys(self.data_of(arm) for arm in self.trained))
 
     def data_of(self, arm: str) -> str:
