@@ -84,6 +84,16 @@ def golden() -> Path | None:
     return path if path.is_file() else None
 
 
+def require_folder(option: str, folder: Path) -> None:
+    """Raise where a folder, which may be new, is a file.
+
+    Raises:
+        InputError: names the option.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{option} {folder} is a file; give a folder.")
+
+
 def require_writable(option: str, folder: Path) -> None:
     """Raise where nothing could be written to a folder, which may be new.
 
@@ -105,7 +115,6 @@ def require_folders(*, results: Path, data_dir: Path | None) -> None:
     Raises:
         InputError: names the option.
     """
-    if results.exists() and not results.is_dir():
-        raise InputError(f"--results {results} is a file; give a folder.")
+    require_folder("--results", results)
     if data_dir is not None and not data_dir.is_dir():
         raise InputError(f"--data {data_dir} is not a folder. Its layout is in README.md, section 'Data'.")

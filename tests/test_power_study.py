@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,14 @@ def test_no_number_of_seeds_shows_a_margin_that_items_alone_hide() -> None:
     rows = outlook("smollm2", items=2, results=NOWHERE)[1]
     assert rows[0].seeds_needed is None or rows[0].seeds_needed > 100
     assert rows[0].smallest is None or rows[0].smallest > 0.1
+
+
+def test_a_study_of_safety_tasks_alone_has_no_gap_to_see(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    text = (Path(__file__).parent.parent / "training" / "studies" / "pocket-doses.toml").read_text()
+    file.write_text(re.sub(r"^tasks = .*", 'tasks = ["pocket_safe", "pocket_harmful"]', text, flags=re.MULTILINE))
+    with pytest.raises(InputError, match="asks safety tasks alone"):
+        outlook(str(file), results=NOWHERE)
 
 
 def test_a_task_whose_size_is_not_known_says_so_until_it_is_given(tmp_path: Path) -> None:

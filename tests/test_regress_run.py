@@ -6,6 +6,7 @@ A made-up model is what its chats were; what it scores is drawn from that, so th
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -304,6 +305,19 @@ def test_files_that_cannot_be_written_are_refused_before_anything_is_run(world: 
         done = regress(study, *more)
         assert isinstance(done.exception, HarnessError), done
         assert words in str(done.exception)
+    assert not (study.parent / "results").exists()
+
+
+@pytest.mark.parametrize("option", ["--reports", "--junit", "--summary"])
+def test_a_folder_in_which_nothing_may_be_written_is_refused_before_anything_is_run(
+    world: World, study: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, access = study.parent / "closed", os.access
+    closed.mkdir()
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != closed and access(place, mode))
+    done = regress(study, option, str(closed / "new"))
+    assert isinstance(done.exception, HarnessError), done
+    assert f"{option} {closed / 'new'}: nothing can be written to {closed}" in str(done.exception)
     assert not (study.parent / "results").exists()
 
 

@@ -37,8 +37,7 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool, track
     if names and dry_run:
         raise InputError("--tracker has no effect with --dry-run: nothing is run that could be shown. Leave one out.")
     tracking.require(names)
-    if reports.exists() and not reports.is_dir():
-        raise InputError(f"--reports {reports} is a file; give a folder.")
+    layout.require_folder("--reports", reports)
     if not dry_run:
         # Before the trainings, not after them.
         layout.require_writable("--reports", reports)
@@ -64,8 +63,7 @@ def ablate(request: Request, *, reports: Path, format: str, dry_run: bool, track
 def report(study: str, *, results: Path, reports: Path, format: str) -> None:
     """Write the reports of stored runs again and print them."""
     layout.require_folders(results=results, data_dir=None)
-    if reports.exists() and not reports.is_dir():
-        raise InputError(f"--reports {reports} is a file; give a folder.")
+    layout.require_writable("--reports", reports)
     found = list(stored(results, study=study))
     if format in ("json", "csv") and len(found) > 1:
         names = ", ".join(result.run for result in found)

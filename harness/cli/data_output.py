@@ -5,9 +5,7 @@ Owns the way from `commands.data` to stdout. Invariant: with --format json stdou
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.bars import Bars
-from harness.cli.console import console
+from harness.cli.console import console, print_json, quiet_stdout
 from harness.commands.data import Curation, Lineage
 from harness.data import normal
 from harness.data.statistics import POINTS, Statistics, statistics
@@ -31,7 +29,7 @@ _NAMES = {"chats": "as read", "clean": "cleaned"}
 
 def stats(study: str, *, data_dir: Path | None, results: Path, as_json: bool) -> None:
     """Print the funnel and the numbers of every collection of a study."""
-    with Bars() as bars:
+    with Bars() as bars, quiet_stdout():
         curation = Curation(study, bars, data_dir=data_dir, results=results)
         records = curation.records()
         count = _tokens(curation.tokenizer())
@@ -54,7 +52,7 @@ def stats(study: str, *, data_dir: Path | None, results: Path, as_json: bool) ->
             "collections": {stage: asdict(found) for stage, found in numbers.items()},
             "decisions": {stage: str(path) for stage, path in audits.items()},
         }
-        sys.stdout.write(json.dumps(document, indent=1, sort_keys=True) + "\n")
+        print_json(document)
         return
     out = console()
     out.print(_funnel(curation.study.name, funnel))
@@ -72,11 +70,11 @@ def stats(study: str, *, data_dir: Path | None, results: Path, as_json: bool) ->
 
 def show(name: str, study: str, *, data_dir: Path | None, results: Path, as_json: bool) -> None:
     """Print the lineage of one chat."""
-    with Bars() as bars:
+    with Bars() as bars, quiet_stdout():
         curation = Curation(study, bars, data_dir=data_dir, results=results)
         found = curation.lineage(name)
     if as_json:
-        sys.stdout.write(json.dumps(_document(found), indent=1, sort_keys=True) + "\n")
+        print_json(_document(found))
         return
     out = console()
     read = found.read

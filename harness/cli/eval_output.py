@@ -5,7 +5,6 @@ Owns the way from the use case to stdout. Invariant: with --format json stdout i
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.bars import Bars
-from harness.cli.console import console, quiet_stdout
+from harness.cli.console import console, print_json, quiet_stdout
 from harness.commands.evaluate import Evaluation, Request, Scores, TaskScore
 from harness.errors import InputError
 from harness.evaluate.engines import EngineName
@@ -67,7 +66,7 @@ def evaluate(
         scores = evaluation.run()
         ran = len(evaluation.runner.ran)
     if as_json:
-        sys.stdout.write(json.dumps(_document(scores), indent=1, sort_keys=True, allow_nan=False) + "\n")
+        print_json(asdict(scores))
     else:
         console().print(_table(scores))
         for line in _notes(scores):
@@ -81,10 +80,6 @@ def evaluate(
         f"{ran} of {3 * len(scores.tasks)} stages ran; the engine was"
         f" {'not started' if not starts else 'started once' if starts == 1 else f'started {starts} times'}."
     )
-
-
-def _document(scores: Scores) -> dict[str, Any]:
-    return asdict(scores)
 
 
 def _table(scores: Scores) -> Table:

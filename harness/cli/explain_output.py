@@ -6,7 +6,6 @@ document and nothing else.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from rich.tree import Tree
 
 from harness import layout
 from harness.cli.bars import Bars
-from harness.cli.console import console, quiet_stdout
+from harness.cli.console import console, print_json, quiet_stdout
 from harness.commands import explain, reproduce
 from harness.commands.ablate import Ablation, Request
 from harness.commands.explain import Ancestor, Difference, Explanation, Records, Step
@@ -51,7 +50,7 @@ def print_explanation(name: str, request: Request, *, as_json: bool) -> None:
         if not as_json:
             _print_stage(explanation, records)
     if as_json:
-        sys.stdout.write(json.dumps(document, indent=1, sort_keys=True) + "\n")
+        print_json(document)
     sys.stdout.flush()
     for problem in records.problems[:_PROBLEMS]:
         sys.stderr.write(f"Left out: {visible(problem)}\n")
@@ -237,7 +236,7 @@ def print_reproduction(request: reproduce.Request, *, as_json: bool) -> None:
             bars.note("--anyway: what is not as recorded is printed beside the result.")
         found = reproduce.reproduce(request, bars)
     if as_json:
-        sys.stdout.write(json.dumps(_reproduction_document(found), indent=1, sort_keys=True) + "\n")
+        print_json(_reproduction_document(found))
     else:
         _print_reproduction(found)
     sys.stdout.flush()

@@ -46,7 +46,7 @@ def label(
         Optional[Path], typer.Option("--output", "-o", metavar="FILE", help="Where to write; default: stdout.")
     ] = None,
     input_format: InputFormat = "auto",
-    on_truncated: Annotated[
+    keep_truncated: Annotated[
         bool, typer.Option("--keep-truncated", help="Use the whole chats of a file that is cut off.")
     ] = False,
 ) -> None:
@@ -56,7 +56,7 @@ def label(
     """
     from harness.cli import filter_output
 
-    filter_output.label(input, pack=pack, output=output, format=input_format, keep_truncated=on_truncated)
+    filter_output.label(input, pack=pack, output=output, format=input_format, keep_truncated=keep_truncated)
 
 
 @filters.command(
@@ -109,7 +109,7 @@ def diff(
     input_format: InputFormat = "auto",
     format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
     samples: Annotated[int, typer.Option(min=0, metavar="N", help="How many changed turns are shown per rule.")] = 3,
-    on_truncated: Annotated[
+    keep_truncated: Annotated[
         bool, typer.Option("--keep-truncated", help="Use the whole chats of a file that is cut off.")
     ] = False,
 ) -> None:
@@ -124,5 +124,5 @@ def diff(
         format=input_format,
         as_json=format is TableOrJson.JSON,
         samples=samples,
-        keep_truncated=on_truncated,
+        keep_truncated=keep_truncated,
     )

@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.bars import Bars
-from harness.cli.console import console
+from harness.cli.console import console, print_json
 from harness.data.alignment import Audit, Diff, Found, Gold, compare, load_pack, measure, read_gold, records
 from harness.data.alignment.audit import Figures, Rate
 from harness.data.alignment.diff import Change, Side
@@ -66,7 +66,7 @@ def audit(gold: Path, *, pack: str, as_json: bool, misses: int) -> None:
         found = measure(read_gold(gold), chosen)
         bar.close()
     if as_json:
-        sys.stdout.write(json.dumps(_audit(found), indent=1, sort_keys=True) + "\n")
+        print_json(_audit(found))
         return
     out = console()
     title = f"{found.pack} against {found.rows:,} labelled answers"
@@ -100,7 +100,7 @@ def diff(
         if reading.cut:
             bars.note(reading.cut)
     if as_json:
-        sys.stdout.write(json.dumps({"gold": len(cases), **_diff(found)}, indent=1, sort_keys=True) + "\n")
+        print_json({"gold": len(cases), **_diff(found)})
     else:
         _print_diff(found, len(cases), samples)
     if found.regressions:

@@ -5,7 +5,6 @@ Owns the command, its options and its table. Computes nothing. Invariant: import
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -66,6 +65,7 @@ def power(
 
     Where a run of the study is finished, its own variances are taken; else usual ones, and the table says so.
     """
+    from harness.cli.console import print_json
     from harness.commands.power import Assumed, outlook
 
     given = Assumed(
@@ -74,7 +74,7 @@ def power(
     own, rows = outlook(study, seeds=seeds, items=items, limit=limit, results=results, assumed=given)
     if format is TableOrJson.JSON:
         document = {"study": own.name, "confidence": own.verdict.confidence, "tasks": [asdict(row) for row in rows]}
-        typer.echo(json.dumps(document, indent=1, sort_keys=True))
+        print_json(document)
         return
     _show(own, rows)
 
@@ -84,10 +84,10 @@ def _show(study: Study, rows: Sequence[Outlook]) -> None:
     from rich.text import Text
 
     from harness.cli.console import console
+    from harness.report.numbers import counted
 
     out = console()
-    seeds = rows[0].seeds
-    out.print(Text(f"{study.name}: the smallest gap that {seeds} seed{'s' * (seeds > 1)} would show, in points"))
+    out.print(Text(f"{study.name}: the smallest gap that {counted(rows[0].seeds, 'seed')} would show, in points"))
     table = Table(pad_edge=False)
     table.add_column("task", overflow="fold")
     for name in ("items", "smallest", "margin", "seeds", "changed", "SD"):

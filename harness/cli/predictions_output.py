@@ -6,9 +6,7 @@ are escaped. With --format json stdout is one JSON document and nothing else.
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -19,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.bars import Bars
-from harness.cli.console import console, quiet_stdout
+from harness.cli.console import console, print_json, quiet_stdout
 from harness.commands.ablate import Ablation, Request
 from harness.commands.predictions import Given, Inspection, Shown
 from harness.report.escapes import visible
@@ -33,7 +31,7 @@ def show(item: str, request: Request, *, seed: int | None, as_json: bool) -> Non
     with Bars() as bars, quiet_stdout():
         found = Inspection(Ablation(request, bars)).item(item, seed=seed)
     if as_json:
-        _print_json([_document(one) for one in found])
+        print_json(_finite([_document(one) for one in found]))
         return
     for one in found:
         _print_item(one)
@@ -46,7 +44,7 @@ def diff(request: Request, *, seed: int | None, shown: int, as_json: bool) -> No
         inspection = Inspection(ablation)
         found = {task: list(inspection.differing(task, seed=seed)) for task in ablation.choice.definitions}
     if as_json:
-        _print_json([_document(one) for items in found.values() for one in items])
+        print_json(_finite([_document(one) for items in found.values() for one in items]))
         return
     out = console()
     pair = f"{ablation.choice.reference} -> {ablation.choice.treated}"
@@ -124,12 +122,6 @@ def _plain(extracted: Mapping[str, Any]) -> str:
 
 def _document(one: Shown) -> dict[str, Any]:
     return {**asdict(one), "request": one.request.to_row()}
-
-
-def _print_json(document: list[dict[str, Any]]) -> None:
-    text = json.dumps(_finite(document), indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def _finite(value: Any) -> Any:

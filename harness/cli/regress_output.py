@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness import layout
 from harness.cli import ablate_output
 from harness.cli.bars import Bars
 from harness.cli.console import console, quiet_stdout, require_file
@@ -30,7 +31,11 @@ def regress(
     request: Request, *, reports: Path, junit: Path | None, summary: Path | None, as_json: bool, dry_run: bool
 ) -> None:
     """Run or only plan a gate, print and write its verdict, and exit with its code."""
-    _check_files(reports, junit, summary)
+    layout.require_folder("--reports", reports)
+    _check_files(junit, summary)
+    if not dry_run:
+        # Before the trainings, not after them.
+        layout.require_writable("--reports", reports)
     with Bars() as bars, quiet_stdout():
         regression = Regression(request, bars, dry=dry_run)
         if not dry_run:
@@ -60,11 +65,9 @@ def regress(
         raise typer.Exit(verdict.exit_code)
 
 
-def _check_files(reports: Path, junit: Path | None, summary: Path | None) -> None:
-    if reports.exists() and not reports.is_dir():
-        raise InputError(f"--reports {reports} is a file; give a folder.")
+def _check_files(junit: Path | None, summary: Path | None) -> None:
     for option, path in (("--junit", junit), ("--summary", summary)):
-        if path is not None:
+        if path is not None and not _is_page_of_step(path):
             require_file(option, path)
     if junit is not None and summary is not None and junit.resolve() == summary.resolve():
         raise InputError(f"--junit and --summary both name {junit}; give two files.")
@@ -72,12 +75,16 @@ def _check_files(reports: Path, junit: Path | None, summary: Path | None) -> Non
 
 def _write_summary(path: Path, text: str) -> None:
     """Write the Markdown: whole in place of an older one, but added to the page that GitHub keeps for a job's step."""
-    page = os.environ.get("GITHUB_STEP_SUMMARY", "")
-    if page and Path(page).resolve() == path.resolve():
+    if _is_page_of_step(path):
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
         return
     write_atomic(path, text)
+
+
+def _is_page_of_step(path: Path) -> bool:
+    page = os.environ.get("GITHUB_STEP_SUMMARY", "")
+    return bool(page) and Path(page).resolve() == path.resolve()
 
 
 def _print(verdict: Verdict) -> None:

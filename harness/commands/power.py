@@ -120,16 +120,8 @@ def outlook(
         InputError: whatever is wrong with the study, a stored run or a number.
     """
     study, _ = load_study(name)
-    for option, value, least in (("--seeds", seeds, 1), ("--items", items, 2), ("--limit", limit, 0)):
-        if value is not None and value < least:
-            raise InputError(f"{option} {value}: give {least} or more.")
     given = assumed or Assumed()
-    if given.changed is not None and not 0 < given.changed <= 1:
-        raise InputError(f"--changed {100 * given.changed:g}: give per cent of the items, above 0 and up to 100.")
-    if given.seed_sd is not None and not 0 <= given.seed_sd <= 0.5:
-        raise InputError(f"--seed-sd {100 * given.seed_sd:g}: give points, from 0 to 50.")
-    if items is not None and limit is not None:
-        raise InputError("--items and --limit both say how many items a task has; give one of them.")
+    _require_numbers(seeds, items, limit, given)
     layout.require_folders(results=results, data_dir=None)
     most = study.evaluation.limit if limit is None else limit
     measured = _measured(study, results)
@@ -151,7 +143,25 @@ def outlook(
                 margin=margin,
             )
             found.append(own if design is None else _seen(own, design, study.verdict.confidence))
+    if not found:
+        raise InputError(
+            f"Study '{study.name}' asks safety tasks alone ({', '.join(study.tasks)}). They are read in the trade-off"
+            " and have no verdict, so there is no gap to see. Give it a task that has one; `harness tasks` lists them."
+        )
     return study, found
+
+
+def _require_numbers(seeds: int | None, items: int | None, limit: int | None, given: Assumed) -> None:
+    """Raise where an option has no sense, by itself or beside another."""
+    for option, value, least in (("--seeds", seeds, 1), ("--items", items, 2), ("--limit", limit, 0)):
+        if value is not None and value < least:
+            raise InputError(f"{option} {value}: give {least} or more.")
+    if given.changed is not None and not 0 < given.changed <= 1:
+        raise InputError(f"--changed {100 * given.changed:g}: give per cent of the items, above 0 and up to 100.")
+    if given.seed_sd is not None and not 0 <= given.seed_sd <= 0.5:
+        raise InputError(f"--seed-sd {100 * given.seed_sd:g}: give points, from 0 to 50.")
+    if items is not None and limit is not None:
+        raise InputError("--items and --limit both say how many items a task has; give one of them.")
 
 
 def _seen(row: Outlook, design: Design, confidence: float) -> Outlook:

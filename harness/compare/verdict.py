@@ -160,8 +160,8 @@ def judge(
     """
     limits = _limits(gaps, margin, margins or {}, primary)
     known = {task: gap for task, gap in gaps.items() if isinstance(gap, Gap)}
-    differ = _corrected({task: gap.p_value() for task, gap in known.items()}, gaps, primary)
-    alike = _corrected({task: equivalence(gap, limits[task]) for task, gap in known.items()}, gaps, primary)
+    differ = _corrected({task: gap.p_value() for task, gap in known.items()}, primary)
+    alike = _corrected({task: equivalence(gap, limits[task]) for task, gap in known.items()}, primary)
     tasks = {
         task: _judged(gap, limits[task], differ[task], alike[task])
         if isinstance(gap, Gap)
@@ -204,7 +204,7 @@ def _limits(
     return limits
 
 
-def _corrected(p_values: Mapping[str, float], gaps: Mapping[str, object], primary: str | None) -> dict[str, _Test]:
+def _corrected(p_values: Mapping[str, float], primary: str | None) -> dict[str, _Test]:
     """Correct the p-values over the tasks; a primary task that does not pair is never settled."""
     others = [task for task in p_values if task != primary]
     family = dict(zip(others, holm([p_values[task] for task in others]), strict=True))
