@@ -23,7 +23,7 @@ from harness.runner import Runner
 from harness.stages import Context
 from harness.stages.evaluation import EvaluationStages
 from harness.store import Record, Store
-from harness.study import load_pretraining, load_recipe, load_study
+from harness.study import Recipe, load_pretraining, load_recipe, load_study
 from harness.study.choice import Choice
 
 #: Characters of an id that name a chat: of 100,000 chats, 0.6 % share as many with another one.
@@ -69,29 +69,14 @@ class Curation:
         dropping = bool(self.study.clean.overlap_words) and self.study.clean.overlap == "drop"
         folder = self.study.tasks_path
         path = None if folder is None else self.study_file.parent / folder
+        # Of tasks, the items alone are looked at, and only where chats that overlap with them are dropped.
         infos = catalog.require(self.study.tasks, tasks_path=path) if dropping else {}
         prints = fingerprints.of(
             self.study, self.study_file, tasks=infos, arms=self.arms, data_dir=data_dir, trains=False
         )
-        choice = Choice(
-            reference=self.arms[0],
-            treated=self.arms[-1],
-            arms=self.arms,
-            seeds=self.study.seeds,
-            tasks=self.study.tasks if dropping else (),
-            profiles=("lm-eval",),
-            limit=self.study.evaluation.limit,
-        )
-        overlap = plan.overlap_stages(self.study, choice, prints) if dropping else []
         pretraining = load_pretraining(self.study, self.study_file)
-        stages = plan.ordered(
-            [
-                *plan.data_stages(self.study, self.arms, prints, "overlap" if dropping else None),
-                *overlap,
-                plan.base_stage(self.study, pretraining, prints),
-            ]
-        )
         recipe = load_recipe(self.study.recipe, beside=self.study_file)
+        stages = self._planned(prints, pretraining, dropping=dropping)
         context = Context(
             study=self.study,
             study_file=self.study_file,
@@ -99,15 +84,7 @@ class Curation:
             pretraining=pretraining,
             machine=recipe.machine,
             data_dir=data_dir,
-            # The items alone are looked at; nothing is asked.
-            evaluation=EvaluationStages(
-                data_dir=data_dir,
-                infos=infos,
-                setting=Setting(name=EngineName.VLLM, dtype="", max_length=0),
-                identity={},
-                predictions=Predictions(results / "predictions"),
-                open=answering.refuse,
-            ),
+            evaluation=_asking_nothing(infos, data_dir, results),
         )
         self.runner = Runner(stages, store=self.store, execute=context.executions(), progress=progress)
         self.packs = {arm: self.study.pack(arm) for arm in self.arms}
@@ -118,6 +95,25 @@ class Curation:
             if stage.kind is Kind.LABEL and stage.arguments["pack"] != self.study.filter
         }
         self._stages = [stage.name for stage in stages if stage.kind not in (Kind.EXPOSURE, Kind.BASE)]
+
+    def _planned(self, prints: plan.Fingerprints, pretraining: Recipe | None, *, dropping: bool) -> list[plan.Stage]:
+        """Return the stages up to the variants, with the base, whose tokenizer counts tokens where it is there."""
+        choice = Choice(
+            reference=self.arms[0],
+            treated=self.arms[-1],
+            arms=self.arms,
+            seeds=self.study.seeds,
+            tasks=self.study.tasks if dropping else (),
+            profiles=("lm-eval",),
+            limit=self.study.evaluation.limit,
+        )
+        return plan.ordered(
+            [
+                *plan.data_stages(self.study, self.arms, prints, "overlap" if dropping else None),
+                *(plan.overlap_stages(self.study, choice, prints) if dropping else []),
+                plan.base_stage(self.study, pretraining, prints),
+            ]
+        )
 
     def records(self) -> dict[str, Record]:
         """Make every record of the data half exist and return them by stage."""
@@ -213,6 +209,18 @@ class Curation:
         folder = self.store.objects.get(self.runner.ensure(stage, need_object=True).output)
         assert folder is not None, f"the object of {stage} is there"
         return folder
+
+
+def _asking_nothing(infos: Mapping[str, catalog.TaskInfo], data_dir: Path | None, results: Path) -> EvaluationStages:
+    """Return stages that render the items of tasks and have no engine."""
+    return EvaluationStages(
+        data_dir=data_dir,
+        infos=infos,
+        setting=Setting(name=EngineName.VLLM, dtype="", max_length=0),
+        identity={},
+        predictions=Predictions(results / "predictions"),
+        open=answering.refuse,
+    )
 
 
 def _is(decision: Decision, name: str) -> bool:

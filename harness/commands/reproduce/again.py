@@ -197,8 +197,7 @@ def _claim(folder: Path, request: Request, record: Record) -> None:
         InputError: there is something else in it.
     """
     mark = {"record": record.key, "from_inputs": request.from_inputs, "anyway": request.anyway}
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--in {folder} is a file; give a folder.")
+    layout.require_folder("--in", folder)
     if folder.is_dir() and any(folder.iterdir()):
         path = folder / MARK
         if not path.is_file() or path.read_text(encoding="utf-8") != json.dumps(mark, sort_keys=True) + "\n":
