@@ -269,6 +269,17 @@ def test_nothing_is_swallowed_by_a_bare_except() -> None:
     assert bare == []
 
 
+def test_the_command_line_alone_prints_and_knows_its_parser() -> None:
+    loud = []
+    for module, path in modules().items():
+        if room(module) == "cli":
+            continue
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        loud += [f"{module}:{call.lineno}" for call in calls if ast.unparse(call.func) in ("print", "sys.stdout.write")]
+        loud += [f"{module}:{line}" for name, line in imports(path) if name.partition(".")[0] in ("typer", "click")]
+    assert loud == []
+
+
 def test_only_the_package_harness_is_importable_from_the_distribution() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]

@@ -39,15 +39,7 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Evaluate a checkpoint and print its scores."""
-    if not tasks:
-        raise InputError("--tasks names no task. `harness tasks` lists those that ship; lm-eval's go by their names.")
-    if asked["samples"] > 1 and not asked["temperature"]:
-        raise InputError("--samples needs a --temperature above 0: greedy answers are all alike.")
-    if any(not 1 <= k <= asked["samples"] for k in asked["pass_at"]):
-        raise InputError(
-            f"--pass-at takes values of k from 1 to the number of --samples, which is {asked['samples']}; given:"
-            f" {','.join(map(str, asked['pass_at']))}."
-        )
+    _require(tasks, asked)
     request = Request(
         model=model,
         tasks=tasks,
@@ -80,6 +72,19 @@ def evaluate(
         f"{ran} of {3 * len(scores.tasks)} stages ran; the engine was"
         f" {'not started' if not starts else 'started once' if starts == 1 else f'started {starts} times'}."
     )
+
+
+def _require(tasks: tuple[str, ...], asked: Mapping[str, Any]) -> None:
+    """Raise where options have no sense together, in the words of the command line."""
+    if not tasks:
+        raise InputError("--tasks names no task. `harness tasks` lists those that ship; lm-eval's go by their names.")
+    if asked["samples"] > 1 and not asked["temperature"]:
+        raise InputError("--samples needs a --temperature above 0: greedy answers are all alike.")
+    if any(not 1 <= k <= asked["samples"] for k in asked["pass_at"]):
+        raise InputError(
+            f"--pass-at takes values of k from 1 to the number of --samples, which is {asked['samples']}; given:"
+            f" {','.join(map(str, asked['pass_at']))}."
+        )
 
 
 def _table(scores: Scores) -> Table:
