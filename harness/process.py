@@ -173,9 +173,10 @@ class Worker:
     def kill(self) -> None:
         """Send SIGKILL to the whole group of every process; whoever reads the messages sees the end."""
         for process in self._processes:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+            # Also where the first of a group has ended: what it started may be left, and as long as one of the group
+            # lives its number is given to no other process.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     def _failure(self) -> WorkerError:
         codes = [process.poll() for process in self._processes]
