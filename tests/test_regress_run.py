@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from harness.cli.app import app
 from harness.data import normal
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.evaluate.requests import Ask, Request
 from harness.randomness import rng
 from harness.runner import Job, Made
@@ -224,6 +224,20 @@ def test_a_task_without_a_check_is_reported_and_said_not_to_be_gated(world: Worl
     done = regress(study, gate="pocket_mmlu: -40%")
     assert done.exit_code == 0, done
     assert "Reported but not gated, since the gate has no check for it: pocket DROP." in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("gate", ["*: -3%", "pocket_mmlu: -3%, pocket_safe: -3%"])
+def test_a_task_whose_answers_a_filter_judges_is_not_gated_and_nothing_is_trained(study: Path, gate: str) -> None:
+    tasks = 'tasks = ["pocket_mmlu", "pocket_safe", "pocket_harmful"]'
+    study.write_text(study.read_text().replace('tasks = ["pocket_mmlu", "pocket_drop"]', tasks))
+    said = str(regress(study, gate=gate).exception)
+    assert "--gate covers pocket_safe" in said
+    assert "Leave them out with --tasks pocket_mmlu;" in said
+    assert ("pocket_harmful" in said) == ("*" in gate)
+    alone = regress(study, "--tasks", "pocket_safe", gate="pocket_safe: -3%").exception
+    assert isinstance(alone, InputError)
+    assert "Ask other tasks;" in str(alone)
+    assert not (study.parent / "results" / "ledger").exists()
 
 
 def test_the_report_of_the_pair_is_written_and_equal_runs_give_equal_bytes(world: World, study: Path) -> None:

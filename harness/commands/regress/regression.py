@@ -134,6 +134,19 @@ class Regression:
         self.gate: Gate = parse(request.gate, list(dict.fromkeys([*tasks, *self._asked])))
         self._pair = tuple(under(self.variant, pack) for pack in self.packs)
         self.ablation = Ablation(replace(request.ablation, pair=self._pair, alone=True), progress, dry=dry)
+        self._refuse_judged()
+
+    def _refuse_judged(self) -> None:
+        """Refuse checks on tasks whose scores are a filter's judgement: its own error is in no test of the gate."""
+        infos = self.ablation.infos
+        judged = [task for task in self._asked if infos[task].aspect == "safety" and self._check(task) is not None]
+        if judged:
+            others = dict.fromkeys(task for name, (task, _) in self._asked.items() if infos[name].aspect != "safety")
+            instead = f"Leave them out with --tasks {','.join(others)}" if others else "Ask other tasks"
+            raise InputError(
+                f"--gate covers {', '.join(judged)}, and a filter judges the answers there: how often it errs is in no"
+                f" test of a gate. {instead}; `harness ablate` shows them with the judge's error."
+            )
 
     def unchanged(self) -> bool | None:
         """Whether both versions leave the same chats, as far as records tell; None = not known yet."""
