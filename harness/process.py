@@ -143,8 +143,8 @@ class Worker:
     def _read(self) -> dict[str, Any] | None:
         """Return the next message, None at the end; look once a second whether a rank has died.
 
-        A dead rank leaves the others waiting in a collective with the channel open, so the end of the
-        channel alone would never come.
+        A dead rank leaves the others waiting in a collective with the channel open, and a child that a finished rank
+        forked holds it open, too, so the end of the channel alone would never come.
         """
         while b"\n" not in self._buffer:
             ready, _, _ = select.select([self._channel], [], [], 1.0)
@@ -155,9 +155,15 @@ class Worker:
                 self._buffer += part
             elif any(process.poll() not in (None, 0) for process in self._processes):
                 raise self._failure()
+            elif all(process.poll() == 0 for process in self._processes) and not self._says_more():
+                return None
         line, _, self._buffer = self._buffer.partition(b"\n")
         message: dict[str, Any] = json.loads(line)
         return message
+
+    def _says_more(self) -> bool:
+        """Whether something came after the last look."""
+        return bool(select.select([self._channel], [], [], 0)[0])
 
     def stop(self) -> None:
         """Kill the whole group of every process and wait for them."""
