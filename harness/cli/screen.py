@@ -7,6 +7,7 @@ or lost, whatever the width.
 
 from __future__ import annotations
 
+import copy
 import textwrap
 from typing import Any
 
@@ -45,6 +46,7 @@ class Screen(Console):
             title = self._text(table.title)
             title.style = title.style or "italic"
             super().print(broken(title, self.width))
+            table = copy.copy(table)
             table.title = None
         if _plain(table) and table.columns and not self._fit(table):
             for text in self._listed(table):
