@@ -1,7 +1,7 @@
 """Where the shipped folders are: `tasks/` and `training/`, from the wheel or from the checkout.
 
-Owns the one lookup that both installs share, and the check of the folders that a user names. Does not parse what it
-finds. Invariant: every path it returns exists.
+Owns the one lookup that both installs share, and the checks of folders and files that a user names. Does not parse
+what it finds. Invariant: every path it returns exists.
 """
 
 from __future__ import annotations
@@ -84,6 +84,13 @@ def golden() -> Path | None:
     return path if path.is_file() else None
 
 
+def existing(path: Path) -> Path:
+    """Return a path, or the nearest folder above it that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
 def require_folder(option: str, folder: Path) -> None:
     """Raise where a folder, which may be new, is a file.
 
@@ -94,15 +101,30 @@ def require_folder(option: str, folder: Path) -> None:
         raise InputError(f"{option} {folder} is a file; give a folder.")
 
 
+def require_file(option: str, path: Path) -> None:
+    """Refuse a path at which no file can be written, before any work.
+
+    Raises:
+        InputError: it is a folder or no plain file, or what should be its folder is a file.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{option} {path} is no file that can be replaced; give the path of a file.")
+    above = existing(path.parent)
+    if not above.is_dir():
+        raise InputError(f"{option} {path}: {above} is a file; give a file in a folder.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{option} {path}: nothing can be written to {above}. Give a file in a folder that can be written."
+        )
+
+
 def require_writable(option: str, folder: Path) -> None:
     """Raise where nothing could be written to a folder, which may be new.
 
     Raises:
         InputError: names the option.
     """
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = existing(folder)
     if not place.is_dir():
         raise InputError(f"{option} {folder}: {place} is a file; give a folder.")
     if not os.access(place, os.W_OK | os.X_OK):

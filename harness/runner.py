@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import layout
 from harness.canonical import digest
 from harness.plan import VERSIONS, Stage
 from harness.process import stop_all
@@ -249,14 +250,12 @@ class Runner:
 def _audit_of(record: Record) -> str | None:
     """Return the digest of a record's audit; None where it names none, or one that was put there later.
 
-    The seal of a record leaves telemetry out, as other words for one output change no record. Records of before have no
-    seal of their audit.
+    The seal of a record leaves telemetry out, as other words for one output change no record.
     """
     audit = record.telemetry.get("audit")
     if not isinstance(audit, str):
         return None
-    wanted = _audit_seal(record.key, record.output, audit)
-    return audit if record.telemetry.get("audit_seal", wanted) == wanted else None
+    return audit if record.telemetry.get("audit_seal") == _audit_seal(record.key, record.output, audit) else None
 
 
 def _audit_seal(key: str, output: str, audit: str) -> str:
@@ -265,6 +264,4 @@ def _audit_seal(key: str, output: str, audit: str) -> str:
 
 def free_bytes(folder: Path) -> int:
     """Return the free bytes of the disk that a folder is, or will be, on."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(layout.existing(folder)).free

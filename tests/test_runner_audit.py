@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -105,15 +106,20 @@ def test_a_damaged_audit_is_made_again(tmp_path: Path) -> None:
     assert fresh.ran == ["clean"]
 
 
-def test_an_audit_that_was_swapped_for_another_ones_is_made_again(tmp_path: Path) -> None:
-    """Both are whole; the record's own seal says nothing of telemetry."""
+@pytest.mark.parametrize("sealed", [True, False])
+def test_an_audit_that_was_swapped_for_another_ones_is_made_again(tmp_path: Path, *, sealed: bool) -> None:
+    """Both are whole; the record's own seal says nothing of telemetry, and the audit's may be taken away with it."""
     run(tmp_path, execute=saying("because"))
     other = changed("clean", settings={"text": "e"})
     run(tmp_path, other, execute=saying("no reason"))
     record, taken = runner(tmp_path).peek("clean"), runner(tmp_path, other).peek("clean")
     assert record is not None and taken is not None
     path = Store(tmp_path).ledger.path("clean", record.key)
-    path.write_text(path.read_text().replace(record.telemetry["audit"], taken.telemetry["audit"]))
+    raw = json.loads(path.read_text())
+    raw["telemetry"]["audit"] = taken.telemetry["audit"]
+    if not sealed:
+        del raw["telemetry"]["audit_seal"]
+    path.write_text(json.dumps(raw))
     fresh = runner(tmp_path, execute=saying("because"))
     assert (fresh.audit("clean") / "why").read_text() == "because"
     assert fresh.ran == ["clean"]

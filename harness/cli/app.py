@@ -17,6 +17,7 @@ from harness.cli.data_app import data as data_app
 from harness.cli.filter_app import filters as filter_app
 from harness.cli.options import (
     DataFolder,
+    DryRun,
     Limit,
     Ranks,
     ReportsFolder,
@@ -91,7 +92,7 @@ def ablate(
     ranks: Ranks = None,
     unsafe_exec: eval_app.UnsafeExec = False,
     tracker: Trackers = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is cached and what would run.")] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Clean, fork, train, evaluate and compare two variants of a study.
 
@@ -153,7 +154,6 @@ def report(
 
         leaderboard_output.show_published(published, run=run, format=format.value)
         return
-
     from harness.cli import ablate_output
 
     ablate_output.report(run, results=results, reports=reports, format=format.value)
@@ -172,7 +172,6 @@ app.add_typer(filter_app)
 @app.command()
 def studies() -> None:
     """List the shipped studies."""
-
     from harness.cli import ablate_output
 
     ablate_output.studies()
@@ -181,7 +180,6 @@ def studies() -> None:
 @app.command()
 def tasks() -> None:
     """List the tasks, with chance levels and sources."""
-
     from harness.cli import ablate_output
 
     ablate_output.tasks()

@@ -1,7 +1,7 @@
 """The two streams: results go to stdout, everything else to stderr.
 
-Owns the console for results, the form of JSON on stdout, and what is asked of stdout and of output files before any
-work. Invariant: nothing but a result reaches stdout.
+Owns the console for results, the form of JSON on stdout, and who else may write there. Invariant: nothing but a result
+reaches stdout.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from harness.cli.screen import Screen
-from harness.errors import InputError
 
 
 def console() -> Screen:
@@ -48,20 +46,3 @@ def quiet_stdout() -> Iterator[None]:
         sys.stdout.flush()
         os.dup2(saved, 1)
         os.close(saved)
-
-
-def require_file(option: str, path: Path) -> None:
-    """Refuse a path at which no file can be written, before any work.
-
-    Raises:
-        InputError: it is a folder or no plain file, or what should be its folder is a file.
-    """
-    if path.exists() and not path.is_file():
-        raise InputError(f"{option} {path} is no file that can be replaced; give the path of a file.")
-    above = next(folder for folder in path.resolve().parents if folder.exists())
-    if not above.is_dir():
-        raise InputError(f"{option} {path}: {above} is a file; give a file in a folder.")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(
-            f"{option} {path}: nothing can be written to {above}. Give a file in a folder that can be written."
-        )

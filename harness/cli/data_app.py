@@ -10,7 +10,13 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DataFolder, ResultsFolder, StudyName, TableOrJson
+from harness.cli.options import (
+    DataFolder,
+    Printed,
+    ResultsFolder,
+    StudyName,
+    TableOrJson,
+)
 
 data = typer.Typer(
     name="data",
@@ -34,7 +40,7 @@ def stats(
     study: StudyName = "pocket",
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),
-    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+    format: Printed = TableOrJson.TABLE,
 ) -> None:
     """Show the funnel of the whole cleaning, per reason and source, and what each variant looks like.
 
@@ -62,7 +68,7 @@ def show(
     study: StudyName = "pocket",
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),
-    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+    format: Printed = TableOrJson.TABLE,
 ) -> None:
     """Show one chat's lineage: its source row, every decision about it, its labels, every variant it is in."""
     from harness.cli import data_output

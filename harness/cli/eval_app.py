@@ -14,6 +14,7 @@ import typer
 from harness.cli.options import (
     DataFolder,
     Limit,
+    Printed,
     ReportsFolder,
     ResultsFolder,
     Seeds,
@@ -59,6 +60,41 @@ Profiles = Annotated[
 UnsafeExec = Annotated[
     bool, typer.Option("--unsafe-exec", help="Run generated programs even where the kernel does not isolate them.")
 ]
+Checkpoint = Annotated[
+    str,
+    typer.Argument(metavar="CHECKPOINT", help="Model folder or hub name; with --server the model's name there."),
+]
+Asked = Annotated[
+    str,
+    typer.Option(
+        metavar="A,B",
+        help="Tasks, with commas between: shipped ones, or any of lm-eval.",
+        autocompletion=task_names,
+    ),
+]
+ItemLimit = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Items per task, spread evenly over its subtasks; 0 = all.")
+]
+EngineChoice = Annotated[Optional[EngineOption], typer.Option(help="What computes the answers; default: vllm.")]
+Server = Annotated[str, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server instead.")]
+Dtype = Annotated[Optional[Precision], typer.Option(help="Precision of inference; default: float32.")]
+MaxLength = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="Longest prompt plus answer, tokens; a longer prompt loses shots, then is refused."
+    ),
+]
+MaxNewTokens = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Cap on generated tokens below a task's own; 0 = none.")
+]
+Samples = Annotated[int, typer.Option(min=1, metavar="N", help="Answers per item; pass@k is estimated from them.")]
+PassAt = Annotated[str, typer.Option(metavar="K,K", help="Values of k for pass@k, the one to show first; default: 1.")]
+Temperature = Annotated[
+    Optional[float],
+    typer.Option(min=0.0, metavar="T", help="Sampling temperature; 0 = greedy; default: the task's own."),
+]
+SamplingSeed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of sampled answers.")]
+TasksPath = Annotated[Optional[Path], typer.Option(metavar="DIR", help="Folder of further lm-eval task files.")]
 
 predictions = typer.Typer(
     name="predictions",
@@ -96,52 +132,24 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(metavar="CHECKPOINT", help="Model folder or hub name; with --server the model's name there."),
-    ],
-    tasks: Annotated[
-        str,
-        typer.Option(
-            metavar="A,B",
-            help="Tasks, with commas between: shipped ones, or any of lm-eval.",
-            autocompletion=task_names,
-        ),
-    ],
+    checkpoint: Checkpoint,
+    tasks: Asked,
     profile: Profiles = None,
-    limit: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Items per task, spread evenly over its subtasks; 0 = all.")
-    ] = 0,
-    engine: Annotated[Optional[EngineOption], typer.Option(help="What computes the answers; default: vllm.")] = None,
-    server: Annotated[str, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server instead.")] = "",
-    dtype: Annotated[Optional[Precision], typer.Option(help="Precision of inference; default: float32.")] = None,
-    max_length: Annotated[
-        int,
-        typer.Option(
-            min=1, metavar="N", help="Longest prompt plus answer, tokens; a longer prompt loses shots, then is refused."
-        ),
-    ] = 4096,
-    max_new_tokens: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Cap on generated tokens below a task's own; 0 = none.")
-    ] = 0,
-    samples: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Answers per item; pass@k is estimated from them.")
-    ] = 1,
-    pass_at: Annotated[
-        str, typer.Option(metavar="K,K", help="Values of k for pass@k, the one to show first; default: 1.")
-    ] = "",
-    temperature: Annotated[
-        Optional[float],
-        typer.Option(min=0.0, metavar="T", help="Sampling temperature; 0 = greedy; default: the task's own."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of sampled answers.")] = 0,
-    tasks_path: Annotated[
-        Optional[Path], typer.Option(metavar="DIR", help="Folder of further lm-eval task files.")
-    ] = None,
+    limit: ItemLimit = 0,
+    engine: EngineChoice = None,
+    server: Server = "",
+    dtype: Dtype = None,
+    max_length: MaxLength = 4096,
+    max_new_tokens: MaxNewTokens = 0,
+    samples: Samples = 1,
+    pass_at: PassAt = "",
+    temperature: Temperature = None,
+    seed: SamplingSeed = 0,
+    tasks_path: TasksPath = None,
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),
     unsafe_exec: UnsafeExec = False,
-    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+    format: Printed = TableOrJson.TABLE,
 ) -> None:
     """Evaluate any checkpoint on any lm-eval tasks.
 
@@ -191,7 +199,7 @@ def rescore(
     results: ResultsFolder = Path("results"),
     reports: ReportsFolder = Path("reports"),
     unsafe_exec: UnsafeExec = False,
-    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+    format: Printed = TableOrJson.TABLE,
 ) -> None:
     """Score a study's stored answers again, without any model.
 
@@ -261,7 +269,7 @@ def show(
     limit: Limit = None,
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),
-    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+    format: Printed = TableOrJson.TABLE,
 ) -> None:
     """Show one item: its prompt, what every arm answered, what was read in the answer, and the scores."""
     from harness.cli import predictions_output
@@ -301,7 +309,7 @@ def diff(
     ] = 3,
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),
-    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+    format: Printed = TableOrJson.TABLE,
 ) -> None:
     """Show the items on which two arms' scores differ, with both answers side by side."""
     from harness.cli import predictions_output

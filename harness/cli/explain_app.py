@@ -14,6 +14,7 @@ from harness.cli import eval_app
 from harness.cli.options import (
     DataFolder,
     Limit,
+    Printed,
     ResultsFolder,
     Seeds,
     TableOrJson,
@@ -66,7 +67,7 @@ def explain(
     profile: eval_app.Profiles = None,
     data: DataFolder = None,
     results: ResultsFolder = Path("results"),
-    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+    format: Printed = TableOrJson.TABLE,
 ) -> None:
     """Say why a stage is not cached, field by field, or what a record was made from.
 
@@ -112,7 +113,7 @@ def reproduce(
         bool, typer.Option("--anyway", help="Go on where packages, code, settings or files are not the recorded ones.")
     ] = False,
     unsafe_exec: eval_app.UnsafeExec = False,
-    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+    format: Printed = TableOrJson.TABLE,
 ) -> None:
     """Make a record again in a fresh folder and compare digests.
 

@@ -10,7 +10,11 @@ from typing import Annotated, Optional
 
 import typer
 
-from harness.cli.options import TableOrJson, pack_names
+from harness.cli.options import (
+    Printed,
+    TableOrJson,
+    pack_names,
+)
 
 filters = typer.Typer(
     name="filter",
@@ -75,7 +79,7 @@ def audit(
         ),
     ],
     pack: Pack = "",
-    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+    format: Printed = TableOrJson.TABLE,
     misses: Annotated[int, typer.Option(min=0, metavar="N", help="How many of the worst misses are shown.")] = 10,
 ) -> None:
     """Measure a pack against labels that people gave: precision, recall and F1 with intervals, per label and model."""
@@ -107,7 +111,7 @@ def diff(
         Optional[Path], typer.Option(metavar="FILE", help="Answers with labels, as for `harness filter audit`.")
     ] = None,
     input_format: InputFormat = "auto",
-    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+    format: Printed = TableOrJson.TABLE,
     samples: Annotated[int, typer.Option(min=0, metavar="N", help="How many changed turns are shown per rule.")] = 3,
     keep_truncated: Annotated[
         bool, typer.Option("--keep-truncated", help="Use the whole chats of a file that is cut off.")

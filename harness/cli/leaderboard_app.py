@@ -56,7 +56,6 @@ def leaderboard(
 
     Only what was asked the same is ranked together; what was not is on a board of its own that says why.
     """
-
     from harness.cli import leaderboard_output
 
     leaderboard_output.leaderboard(

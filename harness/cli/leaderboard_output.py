@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from harness import layout
 from harness.cli.bars import Bars
-from harness.cli.console import console, require_file
+from harness.cli.console import console
 from harness.commands.leaderboard import Request, standing
 from harness.errors import InputError
 from harness.report import leaderboard_page, leaderboard_views, published, published_views
@@ -20,7 +21,7 @@ from harness.store import write_atomic
 def leaderboard(results: tuple[Path, ...], *, task: str, metric: str, format: str, html: Path | None) -> None:
     """Print the leaderboard of some result folders."""
     if html is not None:
-        require_file("--html", html)
+        layout.require_file("--html", html)
     with Bars() as bars:
         bar = bars.bar("comparing rows")
         found = standing(

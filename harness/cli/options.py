@@ -104,3 +104,5 @@ Trackers = Annotated[
     ),
 ]
 ReportsFolder = Annotated[Path, typer.Option(metavar="DIR", help="Where reports are written.")]
+Printed = Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what is cached and what would run.")]

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from harness.cli.options import Limit, ResultsFolder, StudyName, TableOrJson
+from harness.cli.options import (
+    Limit,
+    Printed,
+    ResultsFolder,
+    StudyName,
+    TableOrJson,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +65,7 @@ def power(
         ),
     ] = None,
     results: ResultsFolder = Path("results"),
-    format: Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")] = TableOrJson.TABLE,
+    format: Printed = TableOrJson.TABLE,
 ) -> None:
     """Say which gaps a study could see, and how many seeds its margins need, before anything is trained.
 

@@ -13,7 +13,9 @@ import typer
 from harness.cli import eval_app
 from harness.cli.options import (
     DataFolder,
+    DryRun,
     Limit,
+    Printed,
     Ranks,
     ReportsFolder,
     ResultsFolder,
@@ -53,8 +55,6 @@ Summary = Annotated[
     Optional[Path],
     typer.Option(metavar="FILE", help="Write it as Markdown; added to the end of $GITHUB_STEP_SUMMARY."),
 ]
-Printed = Annotated[TableOrJson, typer.Option(help="What is printed on stdout.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what is cached and what would run.")]
 
 
 def register(app: typer.Typer) -> None:

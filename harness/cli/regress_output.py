@@ -18,7 +18,7 @@ from rich.text import Text
 from harness import layout
 from harness.cli import ablate_output
 from harness.cli.bars import Bars
-from harness.cli.console import console, quiet_stdout, require_file
+from harness.cli.console import console, quiet_stdout
 from harness.commands import report
 from harness.commands.regress import documents, wording
 from harness.commands.regress.regression import Regression, Request, Verdict
@@ -68,7 +68,7 @@ def regress(
 def _check_files(junit: Path | None, summary: Path | None) -> None:
     for option, path in (("--junit", junit), ("--summary", summary)):
         if path is not None and not _is_page_of_step(path):
-            require_file(option, path)
+            layout.require_file(option, path)
     if junit is not None and summary is not None and junit.resolve() == summary.resolve():
         raise InputError(f"--junit and --summary both name {junit}; give two files.")
 
